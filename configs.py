@@ -1,0 +1,114 @@
+"""Every constant a user may turn: one line each, with what it changes.
+
+Each can be set without editing this file, through an environment variable of the same name. Nothing here is a
+secret (those live in Airflow connections) and nothing here touches a file, a network or the clock.
+`docs/configuration.md` lists them all; a test keeps the two in step.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def env(name: str, default: T, cast: Callable[[str], T]) -> T:
+    """The environment variable `name` through `cast`, or `default` where it is unset or empty."""
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    try:
+        return cast(text)
+    except ValueError:
+        raise SystemExit(f"configs.py: the environment variable {name}={text!r} is not a valid {cast.__name__}.") from None
+
+
+def boolean(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(text)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """A comma-separated list."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+PROJECT_ROOT = Path(__file__).resolve().parent
+
+# ── Where things are ────────────────────────────────────────────────────────────────────────────────────────────────
+SOURCES_FILE = env("SOURCES_FILE", str(PROJECT_ROOT / "sources.yaml"), str)  # which sources.yaml describes your data
+VAR_DIR = env("VAR_DIR", str(PROJECT_ROOT / "var"), str)  # where `make run` keeps everything it writes
+STAGING_URL = env("STAGING_URL", f"{VAR_DIR}/staging", str)  # where the Parquet snapshot lives: a folder, s3:// or gs://
+TEMPORARY_DIR = env("TEMPORARY_DIR", f"{VAR_DIR}/tmp", str)  # local scratch space: engine spill, files in the making
+DATA_DOCS_DIR = env("DATA_DOCS_DIR", f"{VAR_DIR}/data_docs", str)  # where the Great Expectations pages are built
+PROGRESS_DIR = env("PROGRESS_DIR", "", str)  # tasks also write their progress here, for `make run`; empty: log only
+STAGING_SNAPSHOTS_KEPT = env("STAGING_SNAPSHOTS_KEPT", 3, int)  # older snapshots' files are deleted by later runs
+TEMPORARY_FREE_BYTES = env("TEMPORARY_FREE_BYTES", 1_000_000_000, int)  # `check` fails below this much free space
+
+# ── Schedule ────────────────────────────────────────────────────────────────────────────────────────────────────────
+SCHEDULE = env("SCHEDULE", "once", str)  # once (by hand), hourly, 12-hourly, daily, weekly, or a cron expression
+START_DATE = env("START_DATE", "2024-01-01", str)  # the first day a schedule may cover; backfills may reach back to it
+TASK_RETRIES = env("TASK_RETRIES", 2, int)  # how often Airflow tries a failed task again
+TASK_RETRY_DELAY_SECONDS = env("TASK_RETRY_DELAY_SECONDS", 30, int)  # pause before a retry
+ANALYSES_AT_ONCE = env("ANALYSES_AT_ONCE", 2, int)  # how many analyses run side by side; they share the memory below
+
+# ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+BUSINESS_TIMEZONE = env("BUSINESS_TIMEZONE", "UTC", str)  # decides what a day is, and reads timestamps without a zone
+WEEK_START = env("WEEK_START", "monday", str)  # the day a week begins on: monday … sunday
+
+# ── Sources and quality ─────────────────────────────────────────────────────────────────────────────────────────────
+EXTRACT_BATCH_ROWS = env("EXTRACT_BATCH_ROWS", 100_000, int)  # rows read at once; more is faster and takes more memory
+CSV_BLOCK_BYTES = env("CSV_BLOCK_BYTES", 8_000_000, int)  # bytes of CSV parsed at once; no line may be longer
+MAX_QUARANTINED_SHARE = env("MAX_QUARANTINED_SHARE", 0.05, float)  # a source with a larger share of bad rows fails the run
+MAX_QUARANTINED_ROWS_LOGGED = env("MAX_QUARANTINED_ROWS_LOGGED", 5, int)  # examples of bad rows shown in the log per rule
+GX_BATCH_ROWS = env("GX_BATCH_ROWS", 1_000_000, int)  # rows Great Expectations holds at once
+FUTURE_TOLERANCE_HOURS = env("FUTURE_TOLERANCE_HOURS", 24, int)  # a date this far past the run's start is `in_future`
+
+# ── Engine ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+ENGINE_THREADS = env("ENGINE_THREADS", 2, int)  # threads of one task's DuckDB
+ENGINE_MEMORY_MB = env("ENGINE_MEMORY_MB", 2_048, int)  # memory of one task's DuckDB before it spills to TEMPORARY_DIR
+
+# ── Elasticsearch ───────────────────────────────────────────────────────────────────────────────────────────────────
+ELASTICSEARCH_URL = env("ELASTICSEARCH_URL", "", str)  # a cluster to use; empty: the Airflow connection below
+ELASTICSEARCH_CONN_ID = env("ELASTICSEARCH_CONN_ID", "elasticsearch_default", str)  # the connection with address and login
+INDEX_PREFIX = env("INDEX_PREFIX", "", str)  # put before every index name, e.g. `staging-`
+NUMBER_OF_SHARDS = env("NUMBER_OF_SHARDS", 2, int)  # shards of each index; about one per 50 GB
+NUMBER_OF_REPLICAS = env("NUMBER_OF_REPLICAS", 0, int)  # copies of each shard; 1 or more on a cluster of several nodes
+TOTAL_FIELDS_LIMIT = env("TOTAL_FIELDS_LIMIT", 1_000, int)  # fields one index may have; dimension and action columns count
+MAX_RESULT_WINDOW = env("MAX_RESULT_WINDOW", 10_000, int)  # how deep a search may page
+BULK_REQUEST_BYTES = env("BULK_REQUEST_BYTES", 5_000_000, int)  # size of one bulk request
+BULK_REQUESTS_IN_FLIGHT = env("BULK_REQUESTS_IN_FLIGHT", 2, int)  # bulk requests sent side by side
+BULK_RETRIES = env("BULK_RETRIES", 8, int)  # how often a refused (429), failed (5xx) or lost request is sent again
+BULK_RETRY_DELAY_SECONDS = env("BULK_RETRY_DELAY_SECONDS", 0.5, float)  # first pause before that; doubles each time
+REQUEST_TIMEOUT_SECONDS = env("REQUEST_TIMEOUT_SECONDS", 60.0, float)  # how long one request may take
+EMBEDDED_ELASTICSEARCH_VERSION = env("EMBEDDED_ELASTICSEARCH_VERSION", "8.19.21", str)  # the node `make run` starts
+EMBEDDED_ELASTICSEARCH_HEAP_MB = env("EMBEDDED_ELASTICSEARCH_HEAP_MB", 512, int)  # its Java heap
+
+# ── Local run (`make run`) ──────────────────────────────────────────────────────────────────────────────────────────
+AIRFLOW_PORT = env("AIRFLOW_PORT", 8080, int)  # the Airflow UI and the dashboards page
+ELASTICSEARCH_PORT = env("ELASTICSEARCH_PORT", 9200, int)  # the embedded node
+
+# ── Analyses: shared by all ─────────────────────────────────────────────────────────────────────────────────────────
+DIMENSION_TOP_VALUES = env("DIMENSION_TOP_VALUES", 25, int)  # values kept per dimension column; the rest is `(other)`
+CONFIDENCE_LEVEL = env("CONFIDENCE_LEVEL", 0.95, float)  # of every interval
+
+# ── Analyses: cohorts ───────────────────────────────────────────────────────────────────────────────────────────────
+COHORT_MAX_OFFSET_DAYS = env("COHORT_MAX_OFFSET_DAYS", 15, int)  # last column of the daily cohort tables
+COHORT_MAX_OFFSET_WEEKS = env("COHORT_MAX_OFFSET_WEEKS", 15, int)  # last column of the weekly cohort tables
+COHORT_MAX_OFFSET_MONTHS = env("COHORT_MAX_OFFSET_MONTHS", 24, int)  # last column of monthly retention and revenue
+
+# ── Analyses: descriptive statistics ────────────────────────────────────────────────────────────────────────────────
+PAYMENT_BINS_MIN = env("PAYMENT_BINS_MIN", 5, int)  # fewest bins of the payment distribution
+PAYMENT_BINS_MAX = env("PAYMENT_BINS_MAX", 50, int)  # most bins; amounts past the last edge share an open bin
+ORDER_COUNT_MAX = env("ORDER_COUNT_MAX", 20, int)  # customers with this many orders or more are counted together
+KPI_PERIOD_DAYS = env("KPI_PERIOD_DAYS", 7, int)  # length of the KPI period, compared with the one before it
+ACTIVE_WINDOW_PERIODS = env("ACTIVE_WINDOW_PERIODS", 1, int)  # a customer away longer than this many periods is dormant
+JOURNEY_MAX_ORDERS = env("JOURNEY_MAX_ORDERS", 10, int)  # steps of the customer journey
+
+# ── Analyses: RFM ───────────────────────────────────────────────────────────────────────────────────────────────────
+RFM_SCORES = env("RFM_SCORES", 5, int)  # scores run from 1 (worst) to this
+RFM_MIGRATION_DAYS = env("RFM_MIGRATION_DAYS", 30, int)  # segments at `as_of` are compared with those this long before

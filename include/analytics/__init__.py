@@ -1,0 +1,1 @@
+"""Exploratory analyses: one file, one function, one dashboard each."""

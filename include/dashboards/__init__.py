@@ -1,0 +1,1 @@
+"""From panel declarations to what a person looks at."""

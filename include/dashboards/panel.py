@@ -1,0 +1,38 @@
+"""The declaration of one chart: data, not code, beside the analysis whose report it shows."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Mark = Literal["metric", "line", "bar", "area", "heatmap", "table", "scatter", "map"]
+Format = Literal["number", "decimal", "money", "percent", "hours", "days"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart on a dashboard.
+
+    `how_to_read` is one sentence shown under the title. `x`, `y`, `breakdown` and `color` name fields of the report;
+    `y` may be several, drawn as one series each. `where` keeps only the rows that have these values. Rows are shown in
+    the report's own order unless `sort` says otherwise; `limit` keeps the first ones. `width` is out of 12 columns.
+    """
+
+    title: str
+    mark: Mark
+    y: str | tuple[str, ...]
+    how_to_read: str
+    x: str | None = None
+    x_title: str = ""
+    y_title: str = ""
+    breakdown: str | None = None  # line, bar, area, scatter: one colour per value; heatmap: the rows
+    color: str | None = None  # heatmap: the field shown as colour
+    where: dict[str, str | int | bool] = field(default_factory=dict)
+    format: Format = "number"
+    sort: Literal["report", "ascending", "descending"] = "report"
+    limit: int | None = None
+    width: int = 6
+    band: tuple[str, str] | None = None  # line: fields of the lower and the upper end of its interval
+    columns: tuple[str, ...] = ()  # table: the fields shown, in order
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        return (self.y,) if isinstance(self.y, str) else self.y

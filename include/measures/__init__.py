@@ -1,0 +1,1 @@
+"""What several analyses share, each under the name of its concept."""

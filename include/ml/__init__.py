@@ -1,0 +1,1 @@
+"""Machine-learning works: one file, one function, one dashboard each."""

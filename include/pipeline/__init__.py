@@ -1,0 +1,1 @@
+"""What the DAG's tasks do, one file per step."""

@@ -1,0 +1,1 @@
+"""Which rows are good: rules, quarantine, the Great Expectations gate."""

@@ -1,0 +1,1 @@
+"""Where rows come from: definitions, and one file per kind of source."""

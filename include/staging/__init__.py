@@ -1,0 +1,1 @@
+"""The Parquet snapshot that every analysis reads."""
