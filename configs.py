@@ -21,7 +21,9 @@ def env(name: str, default: T, cast: Callable[[str], T]) -> T:
     try:
         return cast(text)
     except ValueError:
-        raise SystemExit(f"configs.py: the environment variable {name}={text!r} is not a valid {cast.__name__}.") from None
+        raise SystemExit(
+            f"configs.py: the environment variable {name}={text!r} is not a valid {cast.__name__}."
+        ) from None
 
 
 def boolean(text: str) -> bool:
@@ -42,7 +44,9 @@ PROJECT_ROOT = Path(__file__).resolve().parent
 # ── Where things are ────────────────────────────────────────────────────────────────────────────────────────────────
 SOURCES_FILE = env("SOURCES_FILE", str(PROJECT_ROOT / "sources.yaml"), str)  # which sources.yaml describes your data
 VAR_DIR = env("VAR_DIR", str(PROJECT_ROOT / "var"), str)  # where `make run` keeps everything it writes
-STAGING_URL = env("STAGING_URL", f"{VAR_DIR}/staging", str)  # where the Parquet snapshot lives: a folder, s3:// or gs://
+STAGING_URL = env(
+    "STAGING_URL", f"{VAR_DIR}/staging", str
+)  # where the Parquet snapshot lives: a folder, s3:// or gs://
 TEMPORARY_DIR = env("TEMPORARY_DIR", f"{VAR_DIR}/tmp", str)  # local scratch space: engine spill, files in the making
 DATA_DOCS_DIR = env("DATA_DOCS_DIR", f"{VAR_DIR}/data_docs", str)  # where the Great Expectations pages are built
 PROGRESS_DIR = env("PROGRESS_DIR", "", str)  # tasks also write their progress here, for `make run`; empty: log only
@@ -63,8 +67,12 @@ WEEK_START = env("WEEK_START", "monday", str)  # the day a week begins on: monda
 # ── Sources and quality ─────────────────────────────────────────────────────────────────────────────────────────────
 EXTRACT_BATCH_ROWS = env("EXTRACT_BATCH_ROWS", 100_000, int)  # rows read at once; more is faster and takes more memory
 CSV_BLOCK_BYTES = env("CSV_BLOCK_BYTES", 8_000_000, int)  # bytes of CSV parsed at once; no line may be longer
-MAX_QUARANTINED_SHARE = env("MAX_QUARANTINED_SHARE", 0.05, float)  # a source with a larger share of bad rows fails the run
-MAX_QUARANTINED_ROWS_LOGGED = env("MAX_QUARANTINED_ROWS_LOGGED", 5, int)  # examples of bad rows shown in the log per rule
+MAX_QUARANTINED_SHARE = env(
+    "MAX_QUARANTINED_SHARE", 0.05, float
+)  # a source with a larger share of bad rows fails the run
+MAX_QUARANTINED_ROWS_LOGGED = env(
+    "MAX_QUARANTINED_ROWS_LOGGED", 5, int
+)  # examples of bad rows shown in the log per rule
 GX_BATCH_ROWS = env("GX_BATCH_ROWS", 1_000_000, int)  # rows Great Expectations holds at once
 FUTURE_TOLERANCE_HOURS = env("FUTURE_TOLERANCE_HOURS", 24, int)  # a date this far past the run's start is `in_future`
 
@@ -74,11 +82,15 @@ ENGINE_MEMORY_MB = env("ENGINE_MEMORY_MB", 2_048, int)  # memory of one task's D
 
 # ── Elasticsearch ───────────────────────────────────────────────────────────────────────────────────────────────────
 ELASTICSEARCH_URL = env("ELASTICSEARCH_URL", "", str)  # a cluster to use; empty: the Airflow connection below
-ELASTICSEARCH_CONN_ID = env("ELASTICSEARCH_CONN_ID", "elasticsearch_default", str)  # the connection with address and login
+ELASTICSEARCH_CONN_ID = env(
+    "ELASTICSEARCH_CONN_ID", "elasticsearch_default", str
+)  # the connection with address and login
 INDEX_PREFIX = env("INDEX_PREFIX", "", str)  # put before every index name, e.g. `staging-`
 NUMBER_OF_SHARDS = env("NUMBER_OF_SHARDS", 2, int)  # shards of each index; about one per 50 GB
 NUMBER_OF_REPLICAS = env("NUMBER_OF_REPLICAS", 0, int)  # copies of each shard; 1 or more on a cluster of several nodes
-TOTAL_FIELDS_LIMIT = env("TOTAL_FIELDS_LIMIT", 1_000, int)  # fields one index may have; dimension and action columns count
+TOTAL_FIELDS_LIMIT = env(
+    "TOTAL_FIELDS_LIMIT", 1_000, int
+)  # fields one index may have; dimension and action columns count
 MAX_RESULT_WINDOW = env("MAX_RESULT_WINDOW", 10_000, int)  # how deep a search may page
 BULK_REQUEST_BYTES = env("BULK_REQUEST_BYTES", 5_000_000, int)  # size of one bulk request
 BULK_REQUESTS_IN_FLIGHT = env("BULK_REQUESTS_IN_FLIGHT", 2, int)  # bulk requests sent side by side

@@ -28,7 +28,9 @@ class SourceKind:
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     has_dimensions: bool = False
-    action_type: ColumnType | None = None  # what an action column holds unless the user says otherwise; None: no actions
+    action_type: ColumnType | None = (
+        None  # what an action column holds unless the user says otherwise; None: no actions
+    )
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)

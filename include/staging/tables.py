@@ -89,7 +89,9 @@ def tables_from_frames(
     }
     customer_types = {"client": "string", "download_date": "timestamp(6)", "download_day": "date"}
     return Tables(
-        sessions=table("sessions", derived(sessions, "session_start_date", "session_day", "session_hour"), session_types),
+        sessions=table(
+            "sessions", derived(sessions, "session_start_date", "session_day", "session_hour"), session_types
+        ),
         customers=table("customers", derived(customers, "download_date", "download_day", None), customer_types),
         dimensions=found if dimensions is None else dimensions,
         time_zone=time_zone,
