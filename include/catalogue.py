@@ -39,11 +39,9 @@ class Analysis:
 @cache
 def analyses() -> tuple[Analysis, ...]:
     """All analyses, by group and name."""
-    found = []
-    for group, folder in GROUPS.items():
-        for path in sorted((INCLUDE / folder).glob("[!_]*.py")):
-            found.append(_read(path, group))
-    return tuple(found)
+    return tuple(
+        _read(path, group) for group, folder in GROUPS.items() for path in sorted((INCLUDE / folder).glob("[!_]*.py"))
+    )
 
 
 def analysis(name: str) -> Analysis:

@@ -1,8 +1,8 @@
 """How far long work is and how fast: a line in the task's log every few seconds, and a file for the terminal.
 
-    with Progress("sessions.extract", unit="rows", total=None) as progress:
-        for batch in batches:
-            progress.advance(batch.num_rows)
+with Progress("sessions.extract", unit="rows", total=None) as progress:
+    for batch in batches:
+        progress.advance(batch.num_rows)
 """
 
 import json

@@ -4,7 +4,6 @@ Every file is finished in local scratch space before it appears under its final 
 single PUT on an object store. Whoever is killed in between leaves nothing that a reader could take for a whole file.
 """
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -43,11 +42,11 @@ def engine(
             "threads": threads or configs.ENGINE_THREADS,
             "memory_limit": f"{memory_mb or configs.ENGINE_MEMORY_MB}MB",
             "temp_directory": str(spill),
-            "TimeZone": "UTC",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
     )
+    connection.execute("SET TimeZone = 'UTC'")
     for path in paths:
         if not is_local(path):
             connection.register_filesystem(path.fs)
@@ -68,7 +67,7 @@ def written_aside(target: ObjectStoragePath) -> Iterator[Path]:
     try:
         yield scratch
         if is_local(target):
-            os.replace(scratch, final)
+            scratch.replace(final)
         else:
             target.fs.put_file(str(scratch), target.path)
     finally:

@@ -76,7 +76,8 @@ def tables_from_frames(
         raw = connection.table(name)
         return raw.mutate(**{column: raw[column].cast(kind) for column, kind in types.items() if column in raw.columns})
 
-    found = tuple(column.removeprefix(DIMENSION_PREFIX) for column in sessions if column.startswith(DIMENSION_PREFIX))
+    columns = [str(column) for column in sessions]
+    found = tuple(name.removeprefix(DIMENSION_PREFIX) for name in columns if name.startswith(DIMENSION_PREFIX))
     session_types = {
         "id": "string",
         "client": "string",
@@ -96,5 +97,5 @@ def tables_from_frames(
         dimensions=found if dimensions is None else dimensions,
         time_zone=time_zone,
         week_start=week_start,
-        actions=tuple(column.removeprefix(ACTION_PREFIX) for column in sessions if column.startswith(ACTION_PREFIX)),
+        actions=tuple(name.removeprefix(ACTION_PREFIX) for name in columns if name.startswith(ACTION_PREFIX)),
     )
