@@ -54,11 +54,11 @@ STAGING_SNAPSHOTS_KEPT = env("STAGING_SNAPSHOTS_KEPT", 3, int)  # older snapshot
 TEMPORARY_FREE_BYTES = env("TEMPORARY_FREE_BYTES", 1_000_000_000, int)  # `check` fails below this much free space
 
 # ── Schedule ────────────────────────────────────────────────────────────────────────────────────────────────────────
-SCHEDULE = env("SCHEDULE", "once", str)  # once (by hand), hourly, 12-hourly, daily, weekly, or a cron expression
+SCHEDULE = env("SCHEDULE", "manual", str)  # manual, once, hourly, 12-hourly, daily, weekly, or a cron expression
 START_DATE = env("START_DATE", "2024-01-01", str)  # the first day a schedule may cover; backfills may reach back to it
 TASK_RETRIES = env("TASK_RETRIES", 2, int)  # how often Airflow tries a failed task again
 TASK_RETRY_DELAY_SECONDS = env("TASK_RETRY_DELAY_SECONDS", 30, int)  # pause before a retry
-ANALYSES_AT_ONCE = env("ANALYSES_AT_ONCE", 2, int)  # how many analyses run side by side; they share the memory below
+TASKS_AT_ONCE = env("TASKS_AT_ONCE", 2, int)  # how many tasks of a run work side by side; each takes the memory below
 
 # ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 BUSINESS_TIMEZONE = env("BUSINESS_TIMEZONE", "UTC", str)  # decides what a day is, and reads timestamps without a zone

@@ -1,0 +1,46 @@
+# `make help` lists the targets. Everything runs in .venv, which the first target that needs it creates.
+
+PYTHON ?= python3
+DATA ?= cdnow
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format generate lock environment environment-dev system-packages clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+run: environment ## start everything, run the pipeline on DATA (cdnow, or a folder with a sources.yaml), show the dashboards; ONCE=1 stops when it is done
+	@exec $(BIN)/python -m include.launch --data "$(DATA)" $(if $(filter 1 true yes,$(ONCE)),--once)
+
+test: environment-dev system-packages lint ## lint, types and every test, on real servers
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: environment-dev ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: environment-dev ## put the code into the house's format
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+generate: environment-dev ## write the generated files again: suites, docs/metrics.md, docs/configuration.md
+	$(BIN)/python -m include.generate
+
+lock: environment-dev ## pin requirements.txt and requirements-dev.txt in the lock files
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" requirements.txt -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+
+environment:
+	@$(PYTHON) include/launch/bootstrap.py requirements.lock
+
+environment-dev:
+	@$(PYTHON) include/launch/bootstrap.py requirements.lock requirements-dev.lock
+
+system-packages: ## install what the tests need from the system: Chromium and a Java runtime
+	@.ci/system-packages
+
+clean: ## delete what `make run` wrote; the environment stays
+	rm -rf var

@@ -1,0 +1,109 @@
+"""One analysis: read the snapshot, compute, write its reports."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import configs
+
+from include import catalogue
+from include.elastic.client import connect
+from include.elastic.reports import write_report, write_skipped
+from include.pipeline.run import Run, run_from_context, said_plainly
+from include.problem import Problem
+from include.schemas.reports import Report
+from include.staging.snapshot import Snapshot, load_snapshot
+from include.staging.tables import Tables
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+log = logging.getLogger(__name__)
+
+
+def analyse(context: Context, name: str, staged: dict[str, Any]) -> dict[str, Any]:
+    """Run the analysis `name` on the staged snapshot; the rows written per report.
+
+    Skipped, with the reason in the log and in the report's header, when a source it needs is not configured; skipped
+    and its latest reports left as they are, when it was not chosen for this run.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    with said_plainly():
+        run = run_from_context(context)
+        if name not in run.analyses:
+            raise AirflowSkipException(f"{name} was not chosen for this run; its latest reports stay.")
+        snapshot = staged_snapshot(staged)
+        report_date = date.fromisoformat(staged["as_of"])
+        reason = why_skipped(name, snapshot)
+        if reason:
+            skip(name, reason, run=run, report_date=report_date)
+            raise AirflowSkipException(reason)
+        tables = snapshot.tables(dimensions=run.dimensions, week_start=configs.WEEK_START)
+        reports = compute(name, tables, as_of=report_date)
+        return write(name, reports, run=run, report_date=report_date)
+
+
+def staged_snapshot(staged: dict[str, Any]) -> Snapshot:
+    """The snapshot that `stage` made for this run, whatever a later run made of it."""
+    snapshot = load_snapshot(staged["version"])
+    if snapshot is None:
+        raise Problem(f"The snapshot {staged['version']} is no longer in {configs.STAGING_URL}; run the DAG again from `stage`.")
+    return snapshot
+
+
+def why_skipped(name: str, snapshot: Snapshot) -> str:
+    """Why the analysis cannot run on this snapshot; empty when it can."""
+    missing = [table for table in catalogue.analysis(name).reads if table not in snapshot.table_names]
+    sources = {"basket": "products", "deliveries": "deliveries", "sessions": "sessions", "customers": "customers"}
+    if not missing:
+        return ""
+    needed = " and ".join(sources[table] for table in missing)
+    return f"{name} needs the source {needed}, which sources.yaml does not have."
+
+
+def compute(name: str, tables: Tables, *, as_of: date) -> dict[str, Report]:
+    """The reports of one analysis, with its settings from configs.py."""
+    module = catalogue.analysis(name).module
+    function = getattr(module, name)
+    reports: dict[str, Report] = function(tables, as_of=as_of, **getattr(module, "SETTINGS", {}))
+    declared = {report_type.type for report_type in module.REPORTS}
+    if set(reports) != declared:
+        raise Problem(f"{inspect.getfile(module)}: {name}() returned the reports {sorted(reports)}, declared are {sorted(declared)}.")
+    return reports
+
+
+def write(name: str, reports: dict[str, Report], *, run: Run, report_date: date) -> dict[str, Any]:
+    """Write all reports of one analysis; they show when `publish` runs."""
+    client = connect()
+    module = catalogue.analysis(name).module
+    written = {}
+    for report_type in module.REPORTS:
+        report = reports[report_type.type]
+        for warning in report.warnings:
+            log.warning("%s.%s: %s", name, report_type.type, warning)
+        done = write_report(
+            client,
+            name,
+            report_type,
+            report,
+            report_date=report_date,
+            run_id=run.run_id,
+            written_at=run.started_at,
+            parameters={**getattr(module, "SETTINGS", {}), "dimensions": list(run.dimensions)},
+        )
+        log.info("%s.%s: %s rows", name, report_type.type, f"{done.rows:,}")
+        written[report_type.type] = done.rows
+    return {"rows": written}
+
+
+def skip(name: str, reason: str, *, run: Run, report_date: date) -> None:
+    """Leave headers that say why there is no report."""
+    client = connect()
+    for report_type in catalogue.analysis(name).module.REPORTS:
+        write_skipped(
+            client, name, report_type, reason, report_date=report_date, run_id=run.run_id, written_at=run.started_at
+        )

@@ -1,0 +1,90 @@
+"""The first task: can everything be used that the run needs?"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import configs
+
+from include.elastic.client import check_elasticsearch, connect
+from include.elastic.reports import recover_reports
+from include.pipeline.run import run_from_context, said_plainly
+from include.problem import Problem
+from include.sources.definition import load_sources
+from include.sources.read import check_source
+from include.staging.storage import storage, written_aside
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+log = logging.getLogger(__name__)
+
+
+def check(context: Context) -> dict[str, Any]:
+    """What was found of Elasticsearch and of each source; one `Problem` that lists all troubles, one line each."""
+    troubles: list[Problem] = []
+
+    def attempt(what: str, look: Callable[[], Any]) -> Any:
+        try:
+            found = look()
+        except Problem as problem:
+            log.error("%s: %s", what, problem)
+            troubles.append(problem)
+            return None
+        log.info("%s: %s", what, found)
+        return found
+
+    with said_plainly():
+        attempt("parameters", lambda: run_from_context(context))
+        elasticsearch = attempt("Elasticsearch", _elasticsearch)
+        attempt("staging", lambda: require_writable(configs.STAGING_URL))
+        attempt("temporary folder", lambda: require_room(Path(configs.TEMPORARY_DIR)))
+        sources = attempt("sources.yaml", lambda: load_sources(configs.SOURCES_FILE))
+        found = {source.name: attempt(source.name, lambda s=source: check_source(s)) for source in sources.all} if sources else {}
+        if troubles:
+            gathered = Problem("\n".join(str(trouble) for trouble in troubles))
+            gathered.retry = all(trouble.retry for trouble in troubles)
+            raise gathered
+    return {"elasticsearch": elasticsearch, "sources": {name: one.summary() for name, one in found.items()}}
+
+
+def _elasticsearch() -> dict[str, Any]:
+    client = connect()
+    found = check_elasticsearch(client)
+    recover_reports(client)
+    return found
+
+
+def require_writable(url: str) -> str:
+    """Write and delete a small file below `url`; raises a `Problem` when that cannot be done."""
+    probe = storage(url) / f".probe-{uuid.uuid4().hex}"
+    try:
+        with written_aside(probe) as file:
+            file.write_bytes(b"probe")
+        probe.unlink()
+    except Exception as error:  # every object store has exceptions of its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise Problem(f"STAGING_URL ({url}) cannot be written to: {reason}. Give this user the right to write there, or set another.") from error
+    return "writable"
+
+
+def require_room(folder: Path) -> str:
+    """Make the folder and look how much is free; raises a `Problem` below TEMPORARY_FREE_BYTES."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".probe").write_bytes(b"probe")
+        (folder / ".probe").unlink()
+    except OSError as error:
+        raise Problem(f"TEMPORARY_DIR ({folder}) cannot be written to: {error.strerror}. Give this user the right to write there, or set another.") from error
+    free = shutil.disk_usage(folder).free
+    if free < configs.TEMPORARY_FREE_BYTES:
+        raise Problem(
+            f"TEMPORARY_DIR ({folder}) has {free / 1e9:.1f} GB free and {configs.TEMPORARY_FREE_BYTES / 1e9:.1f} GB are wanted; "
+            "make room, set another folder, or lower TEMPORARY_FREE_BYTES."
+        )
+    return f"{free / 1e9:.0f} GB free"

@@ -1,0 +1,33 @@
+"""A scratch Airflow home, set before anything imports airflow: no test reads or writes a person's own."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRATCH = Path(tempfile.mkdtemp(prefix="customer-analytics-tests-"))
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(SCRATCH / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{SCRATCH / 'airflow.db'}",
+        "VAR_DIR": str(SCRATCH / "var"),
+        "GX_ANALYTICS_ENABLED": "False",
+        "PYTHONPATH": str(ROOT),
+    }
+)
+# A person's own settings must not reach the tests.
+for name in ("ELASTICSEARCH_URL", "SOURCES_FILE", "STAGING_URL", "INDEX_PREFIX", "BUSINESS_TIMEZONE", "SCHEDULE"):
+    os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _scratch_is_removed() -> Iterator[None]:
+    yield
+    shutil.rmtree(SCRATCH, ignore_errors=True)
