@@ -3,7 +3,8 @@
 
 Takes your sessions and customers (and products and deliveries, where you have them) to dashboards.
 
-1. **check** asks whether Elasticsearch, staging and every source can be used. Each trouble is one line that says what to do.
+1. **check** asks whether Elasticsearch, staging and every source can be used. Each trouble is one line that says what to
+   do.
 2. One group per source: **extract** streams the source through the row rules, **validate** applies the rules that need
    the whole load and lets Great Expectations gate it. Bad rows are quarantined with their reasons; too many of them
    fail the run before anything is loaded.
@@ -19,9 +20,9 @@ see what would be read and rejected.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import configs
 from airflow.sdk import Asset, CronTriggerTimetable, TriggerRule, dag, get_current_context, task, task_group
 
+import configs
 from include import catalogue
 from include.pipeline.parameters import configured_kinds, cron, parameters
 
@@ -39,8 +40,8 @@ def schedule() -> Any:
 def check() -> Reference:
     """Can everything be used that this run needs?
 
-    Elasticsearch: reachable, version and health, credentials, rights. Staging and temporary folder: writable, with room.
-    Each source: reachable, with the columns its mapping names. All troubles are listed at once, one line each.
+    Elasticsearch: reachable, version and health, credentials, rights. Staging and temporary folder: writable, with
+    room. Each source: reachable, with the columns its mapping names. All troubles are listed at once, one line each.
     """
     from include.pipeline.check import check
 
@@ -51,7 +52,8 @@ def check() -> Reference:
 def extract(kind: str) -> Reference:
     """Stream the source through the row rules.
 
-    Good rows go to this run's landing files; a bad one to quarantine with its file, line, values and the rules it broke.
+    Good rows go to this run's landing files; a bad one to quarantine, with its file, line, values and the rules it
+    broke.
     """
     from include.pipeline.extract import extract
 

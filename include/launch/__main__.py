@@ -19,9 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import configs
 from rich.console import Console
 
+import configs
 from include.launch import watch
 from include.launch.airflow_stack import USER, AirflowApi, airflow_environment, has_connection, start_airflow
 from include.launch.ports import require_free

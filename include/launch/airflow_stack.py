@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import configs
 import httpx
 
+import configs
 from include.launch.services import Services
 from include.problem import Problem
 
@@ -25,7 +25,9 @@ SECONDS_TO_START = 180
 HTTP_TIMEOUT_SECONDS = 30.0
 
 
-def airflow_environment(var_dir: Path, *, sources_file: Path, elasticsearch_url: str | None, port: int) -> dict[str, str]:
+def airflow_environment(
+    var_dir: Path, *, sources_file: Path, elasticsearch_url: str | None, port: int
+) -> dict[str, str]:
     """The environment of every Airflow process. `elasticsearch_url` None: the user's own setting is left as it is."""
     home = var_dir / "airflow"
     root = str(configs.PROJECT_ROOT)
@@ -79,7 +81,9 @@ def has_connection(environment: dict[str, str], conn_id: str) -> bool:
         return True
     if not (Path(environment["AIRFLOW_HOME"]) / "airflow.db").exists():
         return False
-    asked = subprocess.run(["airflow", "connections", "get", conn_id], env=environment, capture_output=True, check=False)
+    asked = subprocess.run(
+        ["airflow", "connections", "get", conn_id], env=environment, capture_output=True, check=False
+    )
     return asked.returncode == 0
 
 
@@ -127,7 +131,9 @@ class AirflowApi:
         def parsed() -> bool:
             errors = self.get("/importErrors")["import_errors"]
             if errors:
-                raise Problem(f"{errors[0]['filename']} cannot be parsed: {errors[0]['stack_trace'].strip().splitlines()[-1]}")
+                raise Problem(
+                    f"{errors[0]['filename']} cannot be parsed: {errors[0]['stack_trace'].strip().splitlines()[-1]}"
+                )
             return any(dag["dag_id"] == DAG_ID for dag in self.get("/dags")["dags"])
 
         self._wait_for(parsed, f"The DAG {DAG_ID} did not appear")
@@ -147,7 +153,9 @@ class AirflowApi:
     def trigger(self, parameters: dict[str, Any]) -> str:
         """Un-pause the DAG and start a run; its run id."""
         self.request("PATCH", f"/dags/{DAG_ID}", {"is_paused": False})
-        run: dict[str, Any] = self.request("POST", f"/dags/{DAG_ID}/dagRuns", {"logical_date": None, "conf": parameters})
+        run: dict[str, Any] = self.request(
+            "POST", f"/dags/{DAG_ID}/dagRuns", {"logical_date": None, "conf": parameters}
+        )
         return str(run["dag_run_id"])
 
     def get(self, path: str) -> dict[str, Any]:

@@ -20,7 +20,10 @@ def missing():  # type: () -> str
     """One line that says what this machine lacks and the command that installs it; empty when it lacks nothing."""
     if sys.version_info < (3, 11):
         found = "%d.%d" % sys.version_info[:2]
-        return "Python 3.11 or newer is needed, this is %s: sudo apt-get install python3.11 (macOS: brew install python@3.12), then: make PYTHON=python3.12 run" % found
+        return (
+            "Python 3.11 or newer is needed, this is %s: sudo apt-get install python3.11 (macOS: brew install python@3.12), then: make PYTHON=python3.12 run"
+            % found
+        )
     if importlib.util.find_spec("ensurepip") is None:
         return "Python's venv module is missing: sudo apt-get install python3-venv"
     return ""
@@ -57,7 +60,10 @@ def main(files):  # type: (list) -> int
     for name in files:
         install += ["-r", os.path.join(ROOT, name)]
     if subprocess.run(install).returncode != 0:
-        print("The requirements could not be installed (see above); check the network and run the same again.", file=sys.stderr)
+        print(
+            "The requirements could not be installed (see above); check the network and run the same again.",
+            file=sys.stderr,
+        )
         return 1
     with open(stamp, "w") as file:
         file.write(wanted)

@@ -15,7 +15,9 @@ def require_free(ports: dict[str, int]) -> None:
     busy = [f"port {port} ({setting}) is in use{_holder(port)}" for setting, port in ports.items() if not _free(port)]
     if busy:
         example = next(iter(ports))
-        raise Problem(f"{'; '.join(busy)}. Stop what holds it, or choose another, for example: {example}=18080 make run")
+        raise Problem(
+            f"{'; '.join(busy)}. Stop what holds it, or choose another, for example: {example}=18080 make run"
+        )
 
 
 def _free(port: int) -> bool:

@@ -13,7 +13,12 @@ from include.launch.airflow_stack import DAG_ID, AirflowApi
 
 SECONDS_BETWEEN_LOOKS = 1.5
 FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
-SIGNS = {"success": "[green]done[/]", "failed": "[red]failed[/]", "skipped": "[yellow]skipped[/]", "upstream_failed": "[yellow]not run[/]"}
+SIGNS = {
+    "success": "[green]done[/]",
+    "failed": "[red]failed[/]",
+    "skipped": "[yellow]skipped[/]",
+    "upstream_failed": "[yellow]not run[/]",
+}
 
 
 def follow(console: Console, api: AirflowApi, run_id: str, progress_dir: Path) -> str:

@@ -8,7 +8,6 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import configs
-
 from include import catalogue
 from include.elastic.client import connect
 from include.elastic.reports import write_report, write_skipped
@@ -51,7 +50,9 @@ def staged_snapshot(staged: dict[str, Any]) -> Snapshot:
     """The snapshot that `stage` made for this run, whatever a later run made of it."""
     snapshot = load_snapshot(staged["version"])
     if snapshot is None:
-        raise Problem(f"The snapshot {staged['version']} is no longer in {configs.STAGING_URL}; run the DAG again from `stage`.")
+        raise Problem(
+            f"The snapshot {staged['version']} is no longer in {configs.STAGING_URL}; run the DAG again from `stage`."
+        )
     return snapshot
 
 
@@ -72,7 +73,10 @@ def compute(name: str, tables: Tables, *, as_of: date) -> dict[str, Report]:
     reports: dict[str, Report] = function(tables, as_of=as_of, **getattr(module, "SETTINGS", {}))
     declared = {report_type.type for report_type in module.REPORTS}
     if set(reports) != declared:
-        raise Problem(f"{inspect.getfile(module)}: {name}() returned the reports {sorted(reports)}, declared are {sorted(declared)}.")
+        raise Problem(
+            f"{inspect.getfile(module)}: {name}() returned the reports {sorted(reports)}, "
+            f"declared are {sorted(declared)}."
+        )
     return reports
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import configs
-
 from include.elastic.client import check_elasticsearch, connect
 from include.elastic.reports import recover_reports
 from include.pipeline.run import run_from_context, said_plainly
@@ -45,7 +44,11 @@ def check(context: Context) -> dict[str, Any]:
         attempt("staging", lambda: require_writable(configs.STAGING_URL))
         attempt("temporary folder", lambda: require_room(Path(configs.TEMPORARY_DIR)))
         sources = attempt("sources.yaml", lambda: load_sources(configs.SOURCES_FILE))
-        found = {source.name: attempt(source.name, lambda s=source: check_source(s)) for source in sources.all} if sources else {}
+        found = (
+            {source.name: attempt(source.name, lambda s=source: check_source(s)) for source in sources.all}
+            if sources
+            else {}
+        )
         if troubles:
             gathered = Problem("\n".join(str(trouble) for trouble in troubles))
             gathered.retry = all(trouble.retry for trouble in troubles)
@@ -69,7 +72,10 @@ def require_writable(url: str) -> str:
         probe.unlink()
     except Exception as error:  # every object store has exceptions of its own
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise Problem(f"STAGING_URL ({url}) cannot be written to: {reason}. Give this user the right to write there, or set another.") from error
+        raise Problem(
+            f"STAGING_URL ({url}) cannot be written to: {reason}. "
+            "Give this user the right to write there, or set another."
+        ) from error
     return "writable"
 
 
@@ -80,11 +86,14 @@ def require_room(folder: Path) -> str:
         (folder / ".probe").write_bytes(b"probe")
         (folder / ".probe").unlink()
     except OSError as error:
-        raise Problem(f"TEMPORARY_DIR ({folder}) cannot be written to: {error.strerror}. Give this user the right to write there, or set another.") from error
+        raise Problem(
+            f"TEMPORARY_DIR ({folder}) cannot be written to: {error.strerror}. "
+            "Give this user the right to write there, or set another."
+        ) from error
     free = shutil.disk_usage(folder).free
     if free < configs.TEMPORARY_FREE_BYTES:
         raise Problem(
-            f"TEMPORARY_DIR ({folder}) has {free / 1e9:.1f} GB free and {configs.TEMPORARY_FREE_BYTES / 1e9:.1f} GB are wanted; "
-            "make room, set another folder, or lower TEMPORARY_FREE_BYTES."
+            f"TEMPORARY_DIR ({folder}) has {free / 1e9:.1f} GB free and {configs.TEMPORARY_FREE_BYTES / 1e9:.1f} GB "
+            "are wanted; make room, set another folder, or lower TEMPORARY_FREE_BYTES."
         )
     return f"{free / 1e9:.0f} GB free"

@@ -1,4 +1,4 @@
-"""The parameters of a run, as the trigger form shows them, and the schedules. Read while Airflow parses: keep it light."""
+"""The parameters of a run, as the trigger form shows them, and the schedules. Light: read while Airflow parses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,13 @@ def parameters() -> dict[str, Param]:
     def choice(title: str, text: str, values: tuple[str, ...]) -> Param:
         items = {"type": "string", **({"enum": list(values)} if values else {})}
         return Param(
-            list(values), type="array", items=items, examples=list(values), title=title, description_md=text, uniqueItems=True
+            list(values),
+            type="array",
+            items=items,
+            examples=list(values),
+            title=title,
+            description_md=text,
+            uniqueItems=True,
         )
 
     return {
@@ -68,7 +74,7 @@ def parameters() -> dict[str, Param]:
         "end": day("Read up to", "Read only sessions up to and including this day. Empty: to the end."),
         "dimensions": choice(
             "Dimensions",
-            "Which columns the reports are broken down by, beside `all`. These are the dimension columns of `sources.yaml`.",
+            "Which columns the reports are broken down by, beside `all`: the dimension columns of `sources.yaml`.",
             dimension_columns(),
         ),
         "analyses": choice(
@@ -80,12 +86,14 @@ def parameters() -> dict[str, Param]:
             False,
             type="boolean",
             title="Full refresh",
-            description_md="Replace everything that was loaded before with what the sources hold now. Otherwise rows are added and updated.",
+            description_md="Replace everything that was loaded before with what the sources hold now. "
+            "Otherwise rows are added and updated.",
         ),
         "dry_run": Param(
             False,
             type="boolean",
             title="Dry run",
-            description_md="Check the connections, read and validate the sources, and stop: nothing is loaded, no report changes.",
+            description_md="Check the connections, read and validate the sources, and stop: "
+            "nothing is loaded, no report changes.",
         ),
     }

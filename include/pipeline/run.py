@@ -52,7 +52,9 @@ class Run:
         if self.as_of is not None:
             return self.as_of
         if self.interval_end is not None:
-            return (self.interval_end - timedelta(microseconds=1)).astimezone(ZoneInfo(configs.BUSINESS_TIMEZONE)).date()
+            return (
+                (self.interval_end - timedelta(microseconds=1)).astimezone(ZoneInfo(configs.BUSINESS_TIMEZONE)).date()
+            )
         return newest_complete_day
 
 

@@ -24,7 +24,9 @@ def settings() -> list[Setting]:
     text = CONFIGS.read_text(encoding="utf-8")
     lines = text.splitlines()
     headings = {
-        number: line.strip("# ─") for number, line in enumerate(lines, start=1) if line.startswith("# ──") and line.strip("# ─")
+        number: line.strip("# ─")
+        for number, line in enumerate(lines, start=1)
+        if line.startswith("# ──") and line.strip("# ─")
     }
     found = []
     for node in ast.parse(text).body:
@@ -75,5 +77,3 @@ def render_documentation() -> str:
         default = f"`{setting.default}`" if setting.default else "(empty)"
         parts.append(f"| `{setting.name}` | {default} | {setting.comment} |")
     return "\n".join(parts) + "\n"
-
-

@@ -4,16 +4,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-import configs
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowException
 
+import configs
 from include import catalogue
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 TAGS = {"customer-analytics"}
-HEAVY = ("pandas", "numpy", "sklearn", "scipy", "ibis", "duckdb", "great_expectations", "lifetimes", "elasticsearch", "pyarrow")
+HEAVY = (
+    "pandas",
+    "numpy",
+    "sklearn",
+    "scipy",
+    "ibis",
+    "duckdb",
+    "great_expectations",
+    "lifetimes",
+    "elasticsearch",
+    "pyarrow",
+)
 
 
 @pytest.fixture(scope="module")
