@@ -3,8 +3,8 @@
 
 Takes your sessions and customers (and products and deliveries, where you have them) to dashboards.
 
-1. **check** asks whether Elasticsearch, staging and every source can be used. Each trouble is one line that says what to
-   do.
+1. **check** asks whether Elasticsearch, staging and every source can be used. Each trouble is one line that says what
+   to do.
 2. One group per source: **extract** streams the source through the row rules, **validate** applies the rules that need
    the whole load and lets Great Expectations gate it. Bad rows are quarantined with their reasons; too many of them
    fail the run before anything is loaded.

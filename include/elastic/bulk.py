@@ -107,8 +107,8 @@ def bulk_write(
     `operations` yields one operation each: its action line and, but for deletions, its source line, each ended by a
     newline. It is read lazily: at most `in_flight` + 1 requests of `request_bytes` are held at once. Requests and
     single documents that the cluster is too busy for, and requests whose connection breaks, are sent again. `progress`
-    is called with the number of operations done since. Raises `DocumentsRejected` after everything was sent, unless told
-    not to, and `ElasticsearchProblem` where the cluster does not recover.
+    is called with the number of operations done since. Raises `DocumentsRejected` after everything was sent, unless
+    told not to, and `ElasticsearchProblem` where the cluster does not recover.
     """
     in_flight = in_flight or configs.BULK_REQUESTS_IN_FLIGHT
     sender = _Sender(client, index, routing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ def connect(url: str | None = None) -> Elasticsearch:
         client = ElasticsearchPythonHook([host], arguments).get_conn
     except (ValueError, OSError) as error:
         raise ElasticsearchProblem(f"The Elasticsearch at {host} cannot be connected to: {error}.") from None
+    logging.getLogger("elastic_transport.transport").setLevel(logging.WARNING)  # a line per request helps nobody
     reconnecting: Elasticsearch = client.options(retry_on_timeout=True)
     return reconnecting
 

@@ -65,8 +65,10 @@ def main(files):  # type: (list) -> int
             file=sys.stderr,
         )
         return 1
-    with open(stamp, "w") as file:
-        file.write(wanted)
+    # The environment now also holds what the shorter lists ask for.
+    for count in range(1, len(files) + 1):
+        with open(os.path.join(VENV, "installed-" + files[count - 1]), "w") as file:
+            file.write(fingerprint(files[:count]))
     return 0
 
 

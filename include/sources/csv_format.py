@@ -20,6 +20,10 @@ import charset_normalizer
 
 DELIMITERS = (",", ";", "\t", "|")
 VALUES_LOOKED_AT = 5_000
+ENCODING_BYTES_LOOKED_AT = 100_000
+ENCODINGS = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp932", "euc_jp", "gb18030", "big5"]
+ENCODINGS += ["cp949"]
+CHAOS_TOLERANCE = 0.05
 # Names are read in English, whatever the machine's language is.
 DAY_FIRST, MONTH_FIRST = ("%d{0}%m{0}%Y", "%d{0}%m{0}%y"), ("%m{0}%d{0}%Y", "%m{0}%d{0}%y")
 NUMERIC_DATES = [shape.format(separator) for shape in (*DAY_FIRST, *MONTH_FIRST) for separator in "./-"]
@@ -156,12 +160,18 @@ def detect_encoding(sample: bytes) -> str:
         return "utf-8"
     except UnicodeDecodeError:
         pass
-    # Only lines with such letters say anything; the rest would drown them.
-    telling = b"\n".join(line for line in sample.splitlines() if not line.isascii())
-    guess = charset_normalizer.from_bytes(telling[:100_000]).best()
-    if guess is None:
+    guesses = charset_normalizer.from_bytes(sample[:ENCODING_BYTES_LOOKED_AT], cp_isolation=ENCODINGS)
+    best = guesses.best()
+    if best is None:
         raise Unreadable("its encoding cannot be told")
-    return guess.encoding
+    # A few accents look much the same in the western and the central European page; the western is far more common.
+    western = any(
+        "cp1252" in guess.could_be_from_charset
+        and guess.coherence >= best.coherence
+        and guess.chaos <= best.chaos + CHAOS_TOLERANCE
+        for guess in guesses
+    )
+    return "cp1252" if western else best.encoding
 
 
 def detect_delimiter(text: str, needed: Iterable[str]) -> str:
