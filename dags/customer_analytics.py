@@ -20,7 +20,7 @@ see what would be read and rejected.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Asset, CronTriggerTimetable, TriggerRule, dag, get_current_context, task, task_group
+from airflow.sdk import Asset, CronTriggerTimetable, TaskGroup, TriggerRule, dag, get_current_context, task
 
 import configs
 from include import catalogue
@@ -106,14 +106,16 @@ def analyse(name: str, staged: Reference) -> Reference:
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
-def publish(checked: Reference, validated: list[Reference], indexed: list[Reference]) -> Reference:
+def publish(
+    staged: Reference, validated: list[Reference], indexed: list[Reference], analysed: dict[str, Reference]
+) -> Reference:
     """Show the new reports all at once, write the customers' scores, and sum up the run.
 
     Runs even when an analysis failed, so that the others' reports are not held back, and then fails with its name.
     """
     from include.pipeline.publish import publish
 
-    return publish(get_current_context(), checked, validated, indexed)
+    return publish(get_current_context(), staged, validated, indexed, analysed)
 
 
 @dag(
@@ -135,13 +137,10 @@ def customer_analytics() -> None:
     checked = check()
 
     def source_group(kind: str, customers: Any) -> Any:
-        @task_group(group_id=kind, tooltip=f"Read and validate the {kind}")
-        def group() -> Any:
+        with TaskGroup(kind, tooltip=f"Read and validate the {kind}"):
             extracted = extract(kind)
             checked >> extracted
             return validate(kind, extracted, customers)
-
-        return group()
 
     validated: dict[str, Any] = {"customers": source_group("customers", None)}
     for kind in configured_kinds():
@@ -150,24 +149,19 @@ def customer_analytics() -> None:
 
     staged = stage(list(validated.values()))
     indexed = [index_orders(staged), index_downloads(staged)]
-    published = publish(checked, list(validated.values()), indexed)
+    analysed: dict[str, Any] = {}
 
     for group_name in catalogue.GROUPS:
         members = [one for one in catalogue.analyses() if one.group == group_name]
-        if not members:
-            continue
+        if members:
+            with TaskGroup(group_name):
+                for one in members:
+                    outlets = [Asset(f"reports/{one.name}")]
+                    analysis = task(task_id=one.name, doc_md=one.doc, outlets=outlets)(analyse)(one.name, staged)
+                    indexed >> analysis
+                    analysed[one.name] = analysis
 
-        @task_group(group_id=group_name)
-        def group(members: list[catalogue.Analysis] = members) -> None:
-            for one in members:
-                run = task(
-                    task_id=one.name,
-                    doc_md=one.doc,
-                    outlets=[Asset(f"reports/{one.name}")],
-                )(analyse)(one.name, staged)
-                indexed >> run >> published
-
-        group()
+    publish(staged, list(validated.values()), indexed, analysed)
 
 
 customer_analytics()

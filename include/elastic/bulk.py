@@ -198,11 +198,12 @@ class _Sender:
                     "try again later, or give it more memory.",
                     retry=True,
                 )
-            if attempt == configs.BULK_RETRIES or self.stopped.is_set():
+            if attempt == configs.BULK_RETRIES:
                 raise refused
             # Jitter, so that writers that were refused together do not come back together.
             pause = min(configs.BULK_RETRY_DELAY_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS) * random.uniform(0.5, 1.5)
-            self.stopped.wait(pause)
+            if self.stopped.wait(pause):
+                raise refused
             attempt += 1
             result.retries += 1
         return result

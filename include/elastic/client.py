@@ -160,7 +160,7 @@ def check_elasticsearch(client: Elasticsearch) -> dict[str, Any]:
         health = client.cluster.health()
     if health["status"] == "red":
         raise ElasticsearchProblem(
-            f"{place} is red ({health['unassigned_shards']} shards are missing); "
+            f"{place} is red (shards that are missing: {health['unassigned_shards']}); "
             "GET _cluster/allocation/explain says why: repair that first.",
             retry=True,
         )

@@ -70,10 +70,10 @@ def download_documents(connection: duckdb.DuckDBPyConnection, *, batch_rows: int
     A customer's dimension values are those of their first session.
     """
     sql = _downloads_sql(connection)
-    bounds = connection.execute("SELECT min(client_code), max(client_code) FROM customers").fetchone()
-    if bounds is None or bounds[0] is None:
+    ((lowest, highest),) = connection.execute("SELECT min(client_code), max(client_code) FROM customers").fetchall()
+    if lowest is None:
         return
-    for first in range(bounds[0], bounds[1] + 1, CUSTOMERS_AT_ONCE):
+    for first in range(lowest, highest + 1, CUSTOMERS_AT_ONCE):
         yield from _operations(connection, sql, [first, first + CUSTOMERS_AT_ONCE] * 2, batch_rows)
 
 

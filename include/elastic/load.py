@@ -138,8 +138,8 @@ def _load(
 
 
 def _count(connection: duckdb.DuckDBPyConnection, view: str) -> int:
-    found = connection.execute(f"SELECT count(*) FROM {view}").fetchone()
-    return int(found[0]) if found else 0
+    ((count,),) = connection.execute(f"SELECT count(*) FROM {view}").fetchall()
+    return int(count)
 
 
 def _scores_of(client: Elasticsearch, index: str) -> Iterator[bytes]:

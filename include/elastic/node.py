@@ -40,6 +40,7 @@ OLDEST_JAVA = 17
 START_TIMEOUT_SECONDS = 180.0
 STOP_TIMEOUT_SECONDS = 30.0
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")  # the node gets these variables only: the others may hold secrets
+LAST_WORDS = r"died while starting|did not exit normally"
 direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a loopback address never goes through a proxy
 
 
@@ -180,7 +181,7 @@ def find_java(cache_dir: Path, runner: Account | None = None) -> Path:
     log.info("Fetching a Java runtime")
     try:
         fetched = Path(cjdk.java_home(vendor="temurin", version=str(OLDEST_JAVA), cache_dir=cache_dir / "java"))
-    except (cjdk.CjdkError, OSError) as error:
+    except (cjdk.CjdkError, OSError, RuntimeError) as error:
         reason = _one_line(error)
     else:
         if _java(fetched / "bin" / "java", runner):
@@ -433,16 +434,15 @@ def _free_port() -> int:
 
 def _reason(output: Path) -> str:
     """The last thing in the node's output that tells why it failed."""
-    lines = [line.strip() for line in output.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    causes = [
-        line
-        for line in lines
-        if re.match(r"(Caused by: |Likely root cause: |ERROR: )|[\w.$]+(Exception|Error): ", line)
-    ]
-    said = causes[-1] if causes else (lines[-1] if lines else "it said nothing")
-    return re.sub(r"^(?:(?:Caused by|Likely root cause|ERROR): )?(?:[\w.$]+(?:Exception|Error): )*", "", said).rstrip(
-        "."
-    )
+    text = output.read_text(encoding="utf-8", errors="replace")
+    java = re.search(r"^output:\n(.*?)^\s+at ", text, re.DOTALL | re.MULTILINE)
+    if java:  # Java itself did not start: what it said stands between these
+        return " ".join(line for line in java[1].split("\n") if line not in ("", "error:")).rstrip(".")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # The launcher's last words are only that the node died; why stands before them.
+    told = [line for line in lines if re.match(r"Caused by: |ERROR: |[\w.$]+(Exception|Error): ", line)]
+    telling = [line for line in told if not re.search(LAST_WORDS, line)] or told or lines[-1:] or ["it said nothing"]
+    return re.sub(r"^(?:(?:Caused by|ERROR): )?(?:[\w.$]+(?:Exception|Error): )*", "", telling[-1]).rstrip(".")
 
 
 def _one_line(error: BaseException) -> str:

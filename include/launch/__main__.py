@@ -88,11 +88,11 @@ def _run(console: Console, data: str, *, once: bool) -> int:
 
 
 def _start_elasticsearch(console: Console, stack: contextlib.ExitStack, var_dir: Path) -> str:
-    from include.elastic.node import EmbeddedNode
+    from include.elastic.node import embedded_node
 
     version = configs.EMBEDDED_ELASTICSEARCH_VERSION
     console.print(f"Starting the embedded Elasticsearch {version} (fetched once, 107 MB)")
-    node = stack.enter_context(EmbeddedNode(var_dir, port=configs.ELASTICSEARCH_PORT))
+    node = stack.enter_context(embedded_node(var_dir, port=configs.ELASTICSEARCH_PORT))
     return node.url
 
 

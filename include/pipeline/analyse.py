@@ -12,9 +12,10 @@ from include import catalogue
 from include.elastic.client import connect
 from include.elastic.reports import write_report, write_skipped
 from include.pipeline.run import Run, run_from_context, said_plainly
+from include.pipeline.stage import staged_snapshot
 from include.problem import Problem
 from include.schemas.reports import Report
-from include.staging.snapshot import Snapshot, load_snapshot
+from include.staging.snapshot import Snapshot
 from include.staging.tables import Tables
 
 if TYPE_CHECKING:
@@ -44,16 +45,6 @@ def analyse(context: Context, name: str, staged: dict[str, Any]) -> dict[str, An
         tables = snapshot.tables(dimensions=run.dimensions, week_start=configs.WEEK_START)
         reports = compute(name, tables, as_of=report_date)
         return write(name, reports, run=run, report_date=report_date)
-
-
-def staged_snapshot(staged: dict[str, Any]) -> Snapshot:
-    """The snapshot that `stage` made for this run, whatever a later run made of it."""
-    snapshot = load_snapshot(staged["version"])
-    if snapshot is None:
-        raise Problem(
-            f"The snapshot {staged['version']} is no longer in {configs.STAGING_URL}; run the DAG again from `stage`."
-        )
-    return snapshot
 
 
 def why_skipped(name: str, snapshot: Snapshot) -> str:
@@ -98,6 +89,7 @@ def write(name: str, reports: dict[str, Report], *, run: Run, report_date: date)
             run_id=run.run_id,
             written_at=run.started_at,
             parameters={**getattr(module, "SETTINGS", {}), "dimensions": list(run.dimensions)},
+            fields=getattr(module, "FIELDS", {}),
         )
         log.info("%s.%s: %s rows", name, report_type.type, f"{done.rows:,}")
         written[report_type.type] = done.rows
@@ -109,5 +101,12 @@ def skip(name: str, reason: str, *, run: Run, report_date: date) -> None:
     client = connect()
     for report_type in catalogue.analysis(name).module.REPORTS:
         write_skipped(
-            client, name, report_type, reason, report_date=report_date, run_id=run.run_id, written_at=run.started_at
+            client,
+            name,
+            report_type,
+            reason=reason,
+            report_date=report_date,
+            run_id=run.run_id,
+            written_at=run.started_at,
+            parameters={},
         )

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import configs
+from include import catalogue
 from include.elastic.client import check_elasticsearch, connect
+from include.elastic.indexes import ensure_reports
 from include.elastic.reports import recover_reports
 from include.pipeline.run import run_from_context, said_plainly
 from include.problem import Problem
@@ -40,7 +42,7 @@ def check(context: Context) -> dict[str, Any]:
 
     with said_plainly():
         attempt("parameters", lambda: run_from_context(context))
-        elasticsearch = attempt("Elasticsearch", _elasticsearch)
+        elasticsearch = attempt("Elasticsearch", lambda: check_elasticsearch(connect()))
         attempt("staging", lambda: require_writable(configs.STAGING_URL))
         attempt("temporary folder", lambda: require_room(Path(configs.TEMPORARY_DIR)))
         sources = attempt("sources.yaml", lambda: load_sources(configs.SOURCES_FILE))
@@ -53,14 +55,18 @@ def check(context: Context) -> dict[str, Any]:
             gathered = Problem("\n".join(str(trouble) for trouble in troubles))
             gathered.retry = all(trouble.retry for trouble in troubles)
             raise gathered
+        if not run_from_context(context).dry_run:
+            _prepare_reports()
     return {"elasticsearch": elasticsearch, "sources": {name: one.summary() for name, one in found.items()}}
 
 
-def _elasticsearch() -> dict[str, Any]:
+def _prepare_reports() -> None:
+    """Make the index `reports` with the fields of every analysis, and heal what a crash left in it."""
     client = connect()
-    found = check_elasticsearch(client)
-    recover_reports(client)
-    return found
+    ensure_reports(client, {one.name: getattr(one.module, "FIELDS", {}) for one in catalogue.analyses()})
+    healed = recover_reports(client)
+    if healed:
+        log.warning("%d reports of an interrupted run were put right.", healed)
 
 
 def require_writable(url: str) -> str:

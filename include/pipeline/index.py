@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from include.elastic.client import connect
+from include.elastic.load import Loaded, load_downloads, load_orders
+from include.pipeline.run import run_from_context, said_plainly
+from include.pipeline.stage import staged_snapshot
+from include.progress import Progress
 
 if TYPE_CHECKING:
-    pass
+    from airflow.sdk.definitions.context import Context
 
-log = logging.getLogger(__name__)
+
+def index_orders(context: Context, staged: dict[str, Any]) -> dict[str, Any]:
+    """Bring `orders` to the staged snapshot; how many documents it holds, and what became of those sent."""
+    with said_plainly():
+        run = run_from_context(context)
+        snapshot = staged_snapshot(staged)
+        with snapshot.connect() as connection, Progress("index_orders", unit="documents") as progress:
+            loaded = load_orders(
+                connect(),
+                connection,
+                snapshot=snapshot.version,
+                changed_since=staged["previous_version"],
+                months=staged["changed_months"],
+                refresh_key=run.key if run.full_refresh else None,
+                progress=progress.advance,
+            )
+        return _described("orders", loaded)
+
+
+def index_downloads(context: Context, staged: dict[str, Any]) -> dict[str, Any]:
+    """Bring `downloads` to the staged snapshot, keeping the scores that customers have."""
+    with said_plainly():
+        run = run_from_context(context)
+        snapshot = staged_snapshot(staged)
+        total = snapshot.counts["customers"]
+        with snapshot.connect() as connection, Progress("index_downloads", unit="documents", total=total) as progress:
+            loaded = load_downloads(
+                connect(),
+                connection,
+                snapshot=snapshot.version,
+                refresh_key=run.key if run.full_refresh else None,
+                progress=progress.advance,
+            )
+        return _described("downloads", loaded)
+
+
+def _described(name: str, loaded: Loaded) -> dict[str, Any]:
+    return {
+        "name": name,
+        "index": loaded.index,
+        "documents": loaded.documents,
+        "sent": loaded.sent,
+        "stale": loaded.stale,
+        "retries": loaded.retries,
+    }

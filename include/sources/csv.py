@@ -1,36 +1,29 @@
 """CSV files on a disk or an object store, streamed as Arrow batches.
 
-Memory stays at a few times `block_bytes`, whatever the size of a file. Every value is read as bytes and only then as
-text, so that one bad byte costs one row and not the file. Line numbers are exact: the parser numbers records, and the
-line breaks inside quoted values and inside malformed rows are counted on top.
+Memory stays at a few times `block_bytes`, whatever the size of a file. One byte that is no text costs one row, not the
+file. Line numbers are exact: the parser numbers records, and the line breaks inside quoted values, inside malformed
+rows and before the header are counted on top.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import itertools
 import logging
 import re
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from airflow.sdk import ObjectStoragePath
-from airflow.sdk.bases.hook import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 import configs
-from include.problem import Problem
+from include.sources.csv_files import CsvFile, csv_files
 from include.sources.csv_format import (
     Ambiguous,
     Unreadable,
@@ -38,9 +31,9 @@ from include.sources.csv_format import (
     detect_decimal,
     detect_delimiter,
     detect_encoding,
-    header,
 )
 from include.sources.definition import CsvOptions, Source, nearest
+from include.sources.problems import SourceError, said_plainly
 from include.sources.raw_batch import (
     NOT_VALID_TEXT,
     QUOTE_NOT_CLOSED,
@@ -54,73 +47,24 @@ log = logging.getLogger(__name__)
 
 SAMPLE_BYTES = 1_000_000  # how much of the first file the detection looks at
 MALFORMED_TEXT_CHARACTERS = 10_000  # a malformed row is kept up to here; it can be as long as a block
-GZIP_MAGIC = b"\x1f\x8b"
-LEADING_BLANK_LINES = re.compile(rb"(?:[ \t]*(?:\r\n|\n|\r))*")
-UNDECODABLE = "undecodable_byte_stays_invalid"
+MALFORMED_IN_A_ROW_CHARACTERS = 64_000_000  # a file with more malformed rows than this on end is not worth reading
+BLANK_LINES = re.compile(r"(?:[ \t]*(?:\r\n|\n|\r))*")
+
+# A byte that is no text becomes one of 256 characters that nobody uses, so that the parser reads on and the row can be
+# found; the parser itself gives up at such a byte.
+FIRST_STAND_IN = 0x10FF00
+STAND_IN = re.compile("[\U0010ff00-\U0010ffff]")
+STAND_IN_BYTES = b"\xf4\x8f"  # what they begin with in UTF-8: quick to look for
+STAND_IN_HANDLER = "customer_analytics_stand_in"
 
 
-class SourceError(Problem):
-    """One sentence on what is wrong with a source's data and what to do about it."""
+def _stand_in(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(FIRST_STAND_IN + byte) for byte in error.object[error.start : error.end]), error.end
 
 
-class SourceUnreachable(SourceError):
-    """The place where a source lives does not answer; it may later."""
-
-    retry = True
-
-
-@dataclass(frozen=True)
-class CsvFile:
-    """One file of a source: `name` is for people and holds no credentials; `size` is in bytes, as stored."""
-
-    path: ObjectStoragePath
-    name: str
-    size: int
-
-
-def csv_files(source: Source) -> list[CsvFile]:
-    """The files that the source's path means (a file, a folder's CSV files, or a pattern's), by name."""
-    assert source.path is not None
-    url = source.path if "://" in source.path else f"file://{source.base_dir}/{source.path}"
-    if source.path.startswith("/"):
-        url = f"file://{source.path}"
-    if source.connection is not None:
-        try:
-            BaseHook.get_connection(source.connection)
-        except AirflowNotFoundException:
-            raise SourceError(
-                f"{source.name}: Airflow has no connection {source.connection!r}; "
-                "add it, or correct `connection` in sources.yaml."
-            ) from None
-    with said_plainly(source.name, source.path):
-        root = ObjectStoragePath(url, conn_id=source.connection)
-        files = root.fs
-        found = {url: files.info(root.path)} if files.isfile(root.path) else {}
-        if not found and re.search(r"[*?\[]", source.path):
-            fixed = glob_escaped(str(source.base_dir)) if url.startswith("file://") else ""
-            pattern = f"{fixed}/{source.path}" if fixed and not source.path.startswith("/") else root.path
-            matches: Mapping[str, Any] = files.glob(pattern, detail=True)
-            found = {name: info for name, info in matches.items() if info["type"] == "file"}
-        elif not found:
-            inside = files.ls(root.path, detail=True)
-            names = {info["name"]: info for info in inside if info["type"] == "file"}
-            found = {name: info for name, info in names.items() if name.lower().endswith((".csv", ".csv.gz"))}
-        if not found:
-            raise SourceError(f"{source.name}: no CSV file is at {source.path}; correct `path` in sources.yaml.")
-        return [_file(source, root, found[name]) for name in sorted(found)]
-
-
-def glob_escaped(path: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", path)
-
-
-def _file(source: Source, root: ObjectStoragePath, info: dict[str, Any]) -> CsvFile:
-    path = root.fs.unstrip_protocol(info["name"])
-    local = Path(info["name"])
-    name = path
-    if root.protocol in ("", "file", "local"):
-        name = str(local.relative_to(source.base_dir)) if local.is_relative_to(source.base_dir) else str(local)
-    return CsvFile(ObjectStoragePath(path, conn_id=source.connection), name, int(info["size"]))
+codecs.register_error(STAND_IN_HANDLER, _stand_in)
 
 
 def read_csv(
@@ -131,183 +75,365 @@ def read_csv(
     options: CsvOptions | None = None,
     files: list[CsvFile] | None = None,
 ) -> Iterator[RawBatch]:
-    """The rows of all files of a source.
+    """The rows of all files of a source, at most `batch_rows` at once.
 
-    `options` are those of `resolve_csv_options`, which is asked where they are left out. Values are text, null where
-    they are empty or blank; lines without any value are counted and left out. A row with more or fewer values than the
-    header, or with bytes that are no text, comes as a malformed one.
+    `options` are those of `resolve_csv_options`, which is asked where they are left out; so are `files`. Values are
+    text, and null where they are empty or blank; lines without any value are counted and left out. A row with more or
+    fewer values than the header, or with bytes that are no text, comes as a malformed one.
     """
     files = csv_files(source) if files is None else files
     options = resolve_csv_options(source, files) if options is None else options
     for file in files:
-        with said_plainly(source.name, file.name), opened(file) as stream:
-            yield from _read_stream(
-                stream, source, file.name, options, batch_rows=batch_rows, block_bytes=block_bytes
-            )
+        with said_plainly(source.name, file.name), file.opened() as stream:
+            yield from _CsvReader(stream, source, file.name, options, block_bytes).batches(batch_rows)
+
+
+def csv_header(source: Source, file: CsvFile, options: CsvOptions) -> list[str]:
+    """The column names of a file; raises where one that is needed is missing or there twice."""
+    with said_plainly(source.name, file.name), file.opened() as stream:
+        return _CsvReader(stream, source, file.name, options, SAMPLE_BYTES).names
 
 
 def resolve_csv_options(source: Source, files: list[CsvFile] | None = None) -> CsvOptions:
     """The source's CSV options with everything filled in that was left open, told from the first file's beginning."""
     file = (csv_files(source) if files is None else files)[0]
-    with said_plainly(source.name, file.name), opened(file) as stream:
-        sample = _filled(stream, SAMPLE_BYTES)
+    given = source.csv
+    with said_plainly(source.name, file.name), file.opened() as stream:
+        sample = stream.read(SAMPLE_BYTES)
     options = _resolved(source, file.name, sample)
     found = {
-        name: getattr(options, name)
-        for name in ("delimiter", "encoding", "decimal")
-        if getattr(source.csv, name) is None
+        name: getattr(options, name) for name in ("delimiter", "encoding", "decimal") if getattr(given, name) is None
     }
-    dates = {name: text or "ISO 8601" for name, text in options.date_format.items() if name not in source.csv.date_format}
-    log.info("%s: detected in %s: %s", source.name, file.name, found | dates)
+    dates = {name: form or "ISO 8601" for name, form in options.date_format.items() if name not in given.date_format}
+    if found or dates:
+        log.info("%s: told from the beginning of %s: %s", source.name, file.name, found | dates)
     return options
 
 
 def _resolved(source: Source, file: str, sample: bytes) -> CsvOptions:
-    def asked(option: str, error: Ambiguous | Unreadable, column: str = "") -> SourceError:
-        where = f" of column {column!r}" if column else ""
+    def undecided(option: str, error: Exception, column: str = "") -> SourceError:
+        where = f", column {column!r}" if column else ""
         return SourceError(f"{file}{where}: {error}; set {source.name}.csv.{option} in sources.yaml.")
 
     given = source.csv
     try:
         encoding = given.encoding or detect_encoding(sample)
     except Unreadable as error:
-        raise asked("encoding", error) from None
-    text = _text_of(sample, encoding).lstrip("\ufeff \t\r\n")
+        raise undecided("encoding", error) from None
+    text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(sample).removeprefix("\ufeff")
+    text = text[_blank_beginning(text) :]
     delimiter = given.delimiter or detect_delimiter(text, source.needed_columns)
-    columns = _columns_of(text, delimiter)
-    typed = source.typed_columns
-    numbers = [column for kind, column in typed.values() if kind in ("money", "number")]
+    columns = _columns_of(text, delimiter, is_cut_off=len(sample) == SAMPLE_BYTES)
+    typed = source.typed_columns.items()
     decimal = given.decimal
-    try:
-        for column in numbers if decimal is None else ():
-            decimal = detect_decimal(columns.get(column, ())) or decimal
-    except Ambiguous as error:
-        raise asked("decimal", error, column) from None
-    formats: dict[str, str | None] = dict(given.date_format)
-    for name, (kind, column) in typed.items():
+    for column in [column for _, (kind, column) in typed if kind in ("money", "number")]:
+        try:
+            decimal = decimal or detect_decimal(columns.get(column, ()))
+        except Ambiguous as error:
+            raise undecided("decimal", error, column) from None
+    formats = dict(given.date_format)
+    for name, (kind, column) in typed:
         if kind == "instant" and name not in formats:
             try:
                 formats[name] = detect_date_format(columns.get(column, ())).format
             except (Ambiguous, Unreadable) as error:
-                raise asked("date_format", error, column) from None
-    return CsvOptions(
-        delimiter=delimiter,
-        encoding=encoding,
-        decimal=decimal or ".",
-        date_format=formats,
-        timezone=given.timezone or configs.BUSINESS_TIMEZONE,
-    )
+                raise undecided("date_format", error, column) from None
+    return CsvOptions(delimiter, encoding, decimal or ".", formats, given.timezone or configs.BUSINESS_TIMEZONE)
 
 
-def _text_of(sample: bytes, encoding: str) -> str:
-    return codecs.getincrementaldecoder(encoding)(errors="replace").decode(sample)
-
-
-def _columns_of(text: str, delimiter: str) -> dict[str, list[str]]:
-    """The values of a sample by column; the last row, which may be cut off, and misshapen rows are left out."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+def _columns_of(text: str, delimiter: str, *, is_cut_off: bool) -> dict[str, list[str]]:
+    """The values of a sample by column. Misshapen rows are left out, and the last one where the sample cuts it off."""
     try:
-        names = [name.strip() for name in next(rows, [])]
-        whole = list(rows)
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error:  # a value of over 128 kB: most likely a quote that is not closed, which reading will report
         return {}
-    if len(text) >= SAMPLE_BYTES // 4:
-        whole = whole[:-1]
-    fitting = [row for row in whole if len(row) == len(names)]
+    names = [name.strip() for name in rows[0]] if rows else []
+    fitting = [row for row in rows[1 : len(rows) - is_cut_off] if len(row) == len(names)]
     return {name: [row[number] for row in fitting] for number, name in enumerate(names)}
 
 
-@contextmanager
-def opened(file: CsvFile) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unzipped where they are gzipped, whatever the file is called."""
-    with file.path.fs.open(file.path.path, "rb") as raw:
-        zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        raw.seek(0)
-        if not zipped:
-            yield raw
-            return
-        with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
-            yield stream  # type: ignore[misc]
+def _blank_beginning(text: str) -> int:
+    beginning = BLANK_LINES.match(text)
+    return beginning.end() if beginning else 0
 
 
-def read_header(file: CsvFile, source: Source, options: CsvOptions, *, block_bytes: int) -> list[str]:
-    """The column names of a file; raises where a needed one is missing or there twice."""
-    assert options.encoding is not None
-    with said_plainly(source.name, file.name), opened(file) as stream:
-        return _header(_Lines(stream, options.encoding, block_bytes), source, file.name, options)
+def line_breaks(text: str) -> int:
+    """How many times a text goes to a new line, by any system's habit."""
+    return text.count("\n") + text.count("\r") - text.count("\r\n")
 
 
-def _header(lines: _Lines, source: Source, file: str, options: CsvOptions) -> list[str]:
-    assert options.delimiter is not None
-    if not lines.beginning:
-        raise SourceError(f"{file} is empty: it has not even a line with column names.")
-    try:
-        names = header(lines.beginning[:SAMPLE_BYTES].decode("utf-8", errors="replace"), options.delimiter)
-    except csv.Error:
-        raise SourceError(f"{file}: the line with the column names cannot be read; is a quote not closed?") from None
-    shown = ", ".join(names)
-    if any("\ufffd" in name for name in names):
-        raise SourceError(
-            f"{file}: the column names are not {options.encoding} text; set {source.name}.csv.encoding in sources.yaml."
-        )
-    problems = []
-    for column in source.needed_columns:
-        if column not in names:
-            near = nearest(column, [name for name in names if name])
-            meant = f"; did you mean {near!r}?" if near else "."
-            problems.append(f"{file} has no column {column!r}{meant}")
-        elif names.count(column) > 1:
-            problems.append(f"{file} has {names.count(column)} columns called {column!r}; rename one of them.")
-    if problems:
-        raise SourceError(f"{' '.join(problems)} Its columns: {shown}. (The delimiter is {options.delimiter!r}.)")
-    return names
+class _Utf8(io.RawIOBase):
+    """A stream as UTF-8 from the header on: without a byte order mark or blank lines before it (`skipped` counts them).
+
+    `beginning` is what the first read will return; `has_stand_ins` is whether a byte so far was no text.
+    """
+
+    def __init__(self, stream: IO[bytes], encoding: str, block_bytes: int) -> None:
+        self._stream, self._block_bytes = stream, block_bytes
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors=STAND_IN_HANDLER)
+        self._ready, self._ended, self.skipped, self.has_stand_ins = b"", False, 0, False
+        self.tail = b""
+        while not self._ready and not self._ended:
+            text = self._decoded().removeprefix("\ufeff")
+            blank = _blank_beginning(text)
+            self.skipped += line_breaks(text[:blank])
+            self._ready = self._encoded(text[blank:])
+        self._fill(block_bytes)
+        if self._ended and self._ready and not self._ready.endswith((b"\n", b"\r")):
+            self._ready += b"\n"  # the parser refuses a header without an end
+        self.beginning = self._ready[:block_bytes]
+
+    def _decoded(self) -> str:
+        raw = self._stream.read(self._block_bytes)
+        self._ended = not raw
+        return self._decoder.decode(raw, final=self._ended)
+
+    def _encoded(self, text: str) -> bytes:
+        encoded = text.encode(errors="replace")  # an encoding can make lone surrogates, which UTF-8 cannot hold
+        if not self.has_stand_ins and STAND_IN_BYTES in encoded:
+            self.has_stand_ins = STAND_IN.search(text) is not None
+        return encoded
+
+    def _fill(self, size: int) -> None:
+        while len(self._ready) < size and not self._ended:
+            self._ready += self._encoded(self._decoded())
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._fill(size)
+        piece, self._ready = self._ready[:size], self._ready[size:]
+        self.tail = (self.tail + piece)[-3:]
+        return piece
 
 
-def _read_stream(
-    stream: IO[bytes], source: Source, file: str, options: CsvOptions, *, batch_rows: int, block_bytes: int
-) -> Iterator[RawBatch]:
-    assert options.encoding is not None
-    assert options.delimiter is not None
-    lines = _Lines(stream, options.encoding, block_bytes)
-    names = _header(lines, source, file, options)
-    malformed: list[tuple[int, str]] = []  # record number and text, in the order of the file
+class _LineNumbers:
+    """Turns the parser's record numbers into line numbers. `line` is where the next record begins."""
 
-    def set_aside(row: Any) -> str:
-        malformed.append((row.number, row.text))
-        return "skip"
+    def __init__(self, line: int) -> None:
+        self.record, self.line = 2, line  # record 1 is the header
 
-    raw_header = next(csv.reader(io.StringIO(lines.beginning[:SAMPLE_BYTES].decode("utf-8"), newline=""), delimiter=options.delimiter))
-    numbering = _Numbering(lines.skipped + sum(map(line_breaks, raw_header)))
-    try:
-        reader = pyarrow.csv.open_csv(
-            pa.PythonFile(lines, mode="r"),
-            # Threads would leave the parser without row numbers.
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=block_bytes),
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=options.delimiter,
-                newlines_in_values=True,
-                ignore_empty_lines=False,  # they come as empty rows then, and the numbers stay right
-                invalid_row_handler=set_aside,
-            ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(raw_header, pa.binary()), strings_can_be_null=False
-            ),
-        )
-        batches = itertools.chain(reader, [None])
-        batch = next(batches)
-        while batch is not None:
-            following = next(batches)
-            yield from _raw_batches(batch, names, source, file, options, numbering, malformed, batch_rows, lines if following is None else None)
-            batch = following
-    except pa.ArrowInvalid as error:
-        text = str(error)
-        if "straddling object" in text or "block size" in text:
+    def place(
+        self, breaks: npt.NDArray[np.int64], malformed: list[tuple[int, str]]
+    ) -> tuple[npt.NDArray[np.int64], list[tuple[int, str]]]:
+        """The lines of the next rows, given the line breaks within each, and of the malformed records among them.
+
+        `malformed` are record numbers and texts in order; those placed are removed from it, the rest come later.
+        """
+        known = np.array([number for number, _ in malformed], dtype=np.int64)
+        candidates = np.arange(self.record, self.record + len(breaks) + len(known))
+        rows = np.setdiff1d(candidates, known, assume_unique=True)[: len(breaks)]
+        end = int(rows[-1]) + 1 if len(rows) else self.record
+        taken = 0
+        while taken < len(malformed) and malformed[taken][0] <= end:
+            end = max(end, malformed[taken][0] + 1)
+            taken += 1
+        here = malformed[:taken]
+        del malformed[:taken]
+        within = np.zeros(end - self.record, dtype=np.int64)
+        within[rows - self.record] = breaks
+        for number, text in here:
+            within[number - self.record] = line_breaks(text)
+        starts = self.line + np.arange(len(within)) + np.cumsum(within) - within
+        lines = starts[rows - self.record]
+        placed = [(int(starts[number - self.record]), text) for number, text in here]
+        self.line += len(within) + int(within.sum())
+        self.record = end
+        return lines, placed
+
+
+class _CsvReader:
+    """Reads one file; see `read_csv`. `names` are its column names, checked against what the source needs."""
+
+    def __init__(self, stream: IO[bytes], source: Source, file: str, options: CsvOptions, block_bytes: int) -> None:
+        assert options.encoding is not None
+        assert options.delimiter is not None
+        self.source, self.file, self.block_bytes = source, file, block_bytes
+        self.encoding, self.delimiter = options.encoding, options.delimiter
+        self.stream = _Utf8(stream, options.encoding, block_bytes)
+        self.raw_names = self._header()
+        self.names = [name.strip() for name in self.raw_names]
+        self._check_names()
+        self.positions = {column: self.names.index(column) for column in source.needed_columns}
+        self.numbers = _LineNumbers(2 + self.stream.skipped + sum(map(line_breaks, self.raw_names)))
+        self.malformed: list[tuple[int, str]] = []  # the parser is ahead of the batches: not all belong to the next one
+        self.malformed_characters = 0
+
+    def _header(self) -> list[str]:
+        if not self.stream.beginning:
+            raise SourceError(f"{self.file} is empty: it has not even a line with column names.")
+        beginning = self.stream.beginning[:SAMPLE_BYTES].decode(errors="replace")
+        try:
+            return next(csv.reader(io.StringIO(beginning, newline=""), delimiter=self.delimiter))
+        except csv.Error:
+            raise SourceError(f"{self.file}: the column names cannot be read; is a quote not closed there?") from None
+
+    def _check_names(self) -> None:
+        if any(STAND_IN.search(name) for name in self.names):
+            remedy = f"set {self.source.name}.csv.encoding in sources.yaml"
+            raise SourceError(f"{self.file}: the column names are not {self.encoding} text; {remedy}.")
+        mistakes = []
+        for column in self.source.needed_columns:
+            if column not in self.names:
+                near = nearest(column, filter(None, self.names))
+                mistakes.append(f"no column {column!r}" + (f" (did you mean {near!r}?)" if near else ""))
+            elif self.names.count(column) > 1:
+                mistakes.append(f"{self.names.count(column)} columns called {column!r}, of which only one may stay")
+        if mistakes:
+            there = ", ".join(repr(name) for name in self.names[:50])
             raise SourceError(
-                f"{file}: a row after line {numbering.line} is longer than {block_bytes:,} bytes; "
-                "is a quote not closed there? Else raise CSV_BLOCK_BYTES."
-            ) from None
-        raise SourceError(f"{file}: after line {numbering.line} this is no CSV: {text.splitlines()[0]}") from None
-    left_over = numbering.rest(malformed)
-    if left_over:
-        empty = pa.RecordBatch.from_pylist([], schema=_schema(source))
-        yield _with_malformed(empty, file, left_over, options, blank_lines=0)
+                f"{self.file} has {' and '.join(mistakes)}; read with the delimiter {self.delimiter!r} "
+                f"its columns are {there}. Correct {self.source.name} in sources.yaml."
+            )
+
+    def batches(self, batch_rows: int) -> Iterator[RawBatch]:
+        failure: pa.ArrowInvalid | None = None
+        parser: Iterator[pa.RecordBatch] = iter(())
+        try:
+            parser = self._parser()
+            batch = next(parser, None)
+        except pa.ArrowInvalid as error:
+            batch, failure = None, error
+        while batch is not None:
+            # One batch ahead: only the last one can end in a quote that nothing closes.
+            try:
+                following = next(parser, None)
+            except pa.ArrowInvalid as error:
+                following, failure = None, error
+            raw = self._raw_batch(batch, is_last=following is None and failure is None)
+            yield from _sliced(raw, batch_rows)
+            batch = following
+        if failure is not None:
+            raise self._said(failure) from None
+        _, rest = self.numbers.place(np.zeros(0, dtype=np.int64), self.malformed)
+        if rest:
+            nothing = pa.RecordBatch.from_pylist([], schema=self._schema())
+            malformed, blank_lines = self._sorted_out(rest)
+            yield RawBatch(nothing, self.file, tuple(malformed), blank_lines)
+
+    def _parser(self) -> Iterator[pa.RecordBatch]:
+        reader: Iterator[pa.RecordBatch] = pyarrow.csv.open_csv(
+            pa.PythonFile(self.stream, mode="r"),
+            # With threads the parser does not know row numbers.
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=self.block_bytes),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=self.delimiter,
+                newlines_in_values=True,
+                ignore_empty_lines=False,  # they come as rows without values then, and the numbers stay right
+                invalid_row_handler=self._set_aside,
+            ),
+            # All columns, needed or not: any of them can hold line breaks.
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(self.raw_names, pa.string()), strings_can_be_null=False, check_utf8=False
+            ),
+        )
+        return reader
+
+    def _set_aside(self, row: Any) -> str:
+        self.malformed.append((row.number, row.text))
+        self.malformed_characters += len(row.text)
+        return "skip" if self.malformed_characters <= MALFORMED_IN_A_ROW_CHARACTERS else "error"
+
+    def _said(self, failure: pa.ArrowInvalid) -> SourceError:
+        line, text = self.numbers.line, str(failure)
+        if self.malformed_characters > MALFORMED_IN_A_ROW_CHARACTERS:
+            return SourceError(
+                f"{self.file}: from line {line} on, no row has as many values as there are column names "
+                f"({len(self.names)}, with the delimiter {self.delimiter!r}); correct the file or "
+                f"{self.source.name}.csv.delimiter in sources.yaml."
+            )
+        if "straddling" in text or "block size" in text:
+            return SourceError(
+                f"{self.file}: a row at or after line {line} is longer than {self.block_bytes:,} bytes; "
+                "is a quote not closed there? If not, raise CSV_BLOCK_BYTES."
+            )
+        return SourceError(f"{self.file}: from line {line} on this cannot be read as CSV: {text.splitlines()[0]}")
+
+    def _schema(self) -> pa.Schema:
+        fields = [pa.field(column, pa.string()) for column in self.positions]
+        return pa.schema([*fields, pa.field(ROW_COLUMN, pa.int64())])
+
+    def _raw_batch(self, batch: pa.RecordBatch, *, is_last: bool) -> RawBatch:
+        columns = batch.columns
+        lines, placed = self.numbers.place(_breaks_within(columns, batch.num_rows), self.malformed)
+        self.malformed_characters = sum(len(text) for _, text in self.malformed)
+        malformed, blank_lines = self._sorted_out(placed)
+        blanks = {position: _blank(columns[position]) for position in self.positions.values()}
+        empty = np.logical_and.reduce(list(blanks.values()))
+        if empty.any():
+            others = [_blank(column) for position, column in enumerate(columns) if position not in blanks]
+            empty = np.logical_and.reduce([empty, *others])
+        ends_the_file = is_last and not self.malformed and (not placed or placed[-1][0] < lines[-1])
+        unreadable = self._unreadable(columns, ends_the_file=ends_the_file)
+        for rule, rows in unreadable.items():
+            for row in np.flatnonzero(rows & ~empty):
+                text = self.delimiter.join(column[int(row)].as_py() for column in columns)
+                malformed.append(MalformedRow(int(lines[row]), _kept(text), rule))
+        keep = ~np.logical_or.reduce([empty, *unreadable.values()])
+        arrays = [
+            pc.if_else(pa.array(blanks[position]), pa.scalar(None, pa.string()), columns[position])
+            if blanks[position].any()
+            else columns[position]
+            for position in self.positions.values()
+        ]
+        rows = pa.RecordBatch.from_arrays([*arrays, pa.array(lines)], schema=self._schema())
+        if not keep.all():
+            rows = rows.filter(pa.array(keep))
+        malformed.sort(key=lambda one: one.row)
+        return RawBatch(rows, self.file, tuple(malformed), blank_lines + int(empty.sum()))
+
+    def _unreadable(self, columns: list[pa.Array], *, ends_the_file: bool) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which rows cannot be taken as they are, by rule."""
+        rows = len(columns[0])
+        found = {}
+        if self.stream.has_stand_ins:
+            needed = [columns[position] for position in self.positions.values()]
+            masks = [_numpy(pc.match_substring_regex(column, STAND_IN.pattern)) for column in needed]
+            found[NOT_VALID_TEXT] = np.logical_or.reduce(masks)
+        # What swallows the rest of the file is the last value of the last row, and no quote ends it.
+        if ends_the_file and line_breaks(columns[-1][-1].as_py()) and not self.stream.tail.rstrip().endswith(b'"'):
+            found[QUOTE_NOT_CLOSED] = np.arange(rows) == rows - 1
+        return found
+
+    def _sorted_out(self, placed: Iterable[tuple[int, str]]) -> tuple[list[MalformedRow], int]:
+        """The rows that could not be split, without those that hold nothing but delimiters; how many those are."""
+        placed = list(placed)
+        nothing = f'{self.delimiter}" \t\r\n'
+        told = [
+            MalformedRow(line, _kept(text), WRONG_NUMBER_OF_COLUMNS) for line, text in placed if text.strip(nothing)
+        ]
+        return told, len(placed) - len(told)
+
+
+def _sliced(raw: RawBatch, batch_rows: int) -> Iterator[RawBatch]:
+    yield RawBatch(raw.rows.slice(0, batch_rows), raw.file, raw.malformed, raw.blank_lines)
+    for start in itertools.takewhile(lambda start: start < raw.rows.num_rows, itertools.count(batch_rows, batch_rows)):
+        yield RawBatch(raw.rows.slice(start, batch_rows), raw.file)
+
+
+def _kept(text: str) -> str:
+    """A malformed row as it is shown: not endless, and with bytes that are no text as \\xNN."""
+    shown = STAND_IN.sub(lambda one: f"\\x{ord(one[0]) - FIRST_STAND_IN:02x}", text[:MALFORMED_TEXT_CHARACTERS])
+    return shown if len(text) <= MALFORMED_TEXT_CHARACTERS else f"{shown}…"
+
+
+def _numpy(mask: pa.Array) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = mask.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _blank(column: pa.Array) -> npt.NDArray[np.bool_]:
+    return _numpy(pc.or_(pc.utf8_is_space(column), pc.equal(pc.binary_length(column), 0)))
+
+
+def _breaks_within(columns: list[pa.Array], rows: int) -> npt.NDArray[np.int64]:
+    """How many line breaks are in each row's values."""
+    found = np.zeros(rows, dtype=np.int64)
+    for column in columns:
+        values = np.frombuffer(column.buffers()[2] or b"", dtype=np.uint8)
+        if not ((values == ord("\n")) | (values == ord("\r"))).any():
+            continue  # nearly always, and far cheaper than counting
+        count = [pc.count_substring(column, pattern).to_numpy() for pattern in ("\n", "\r", "\r\n")]
+        found += count[0] + count[1] - count[2]
+    return found

@@ -217,8 +217,8 @@ def _parsed(path: Path, mistakes: list[str]) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SourcesError(path, [f"the file cannot be read: {reason}"]) from None
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         content = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -226,8 +226,6 @@ def _parsed(path: Path, mistakes: list[str]) -> dict[str, Any]:
         raise SourcesError(path, [f"{line}this is not valid YAML: {error.problem or error.context}"]) from None
     except (yaml.YAMLError, ValueError) as error:
         raise SourcesError(path, [f"this is not valid YAML: {' '.join(str(error).split())}"]) from None
-    finally:
-        loader.dispose()
     mistakes.extend(loader.duplicates)
     if content is None:
         raise SourcesError(path, ["the file is empty; sources.example.yaml shows what belongs in it"])

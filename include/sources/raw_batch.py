@@ -8,6 +8,12 @@ ROW_COLUMN = "_row"  # int64: the 1-based line number in the file, or the row nu
 
 WRONG_NUMBER_OF_COLUMNS = "wrong_number_of_columns"
 NOT_VALID_TEXT = "not_valid_text"
+QUOTE_NOT_CLOSED = "quote_not_closed"
+MALFORMED_RULES = {
+    WRONG_NUMBER_OF_COLUMNS: "more or fewer values than there are column names",
+    NOT_VALID_TEXT: "bytes that are no text in the file's encoding",
+    QUOTE_NOT_CLOSED: "a quote opens a value and nothing closes it before the file ends",
+}
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,8 @@ class RawBatch:
 
     `rows` has the needed columns under the user's names (from CSV all are `string`, empty text is null) and `_row`.
     `file` is the display name of the file or table they came from, without credentials. `malformed` are the lines
-    between or after these rows that could not be read, and `blank_lines` counts lines that hold nothing; each malformed
-    or blank line is reported in exactly one batch. A batch may have no rows.
+    among, before or after these rows that could not be read, and `blank_lines` counts lines that hold nothing; each
+    malformed or blank line is reported in exactly one batch. A batch may have no rows.
     """
 
     rows: pa.RecordBatch

@@ -1,0 +1,91 @@
+"""The last task: scores, visibility, and the sum of the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import configs
+from include import catalogue
+from include.elastic.client import connect
+from include.elastic.load import write_scores
+from include.elastic.reports import publish_reports
+from include.pipeline.analyse import why_skipped
+from include.pipeline.run import Run, run_from_context, said_plainly
+from include.pipeline.stage import staged_snapshot
+from include.problem import Problem
+from include.progress import Progress
+from include.staging.snapshot import Snapshot
+from include.staging.storage import written_aside
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+log = logging.getLogger(__name__)
+
+
+def publish(
+    context: Context,
+    staged: dict[str, Any] | None,
+    validated: list[dict[str, Any] | None],
+    indexed: list[dict[str, Any] | None],
+    analysed: dict[str, dict[str, Any] | None],
+) -> dict[str, Any]:
+    """Show the reports, write the scores, and return the run's sum: rows, documents, reports.
+
+    `analysed` is what each analysis returned, None where it was skipped or failed. Raises a `Problem` that names the
+    analyses that failed, after the others' reports are out.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    with said_plainly():
+        run = run_from_context(context)
+        if run.dry_run:
+            raise AirflowSkipException("A dry run publishes nothing.")
+        if staged is None or any(one is None for one in indexed):
+            raise Problem("There is nothing to publish, because a task before failed; its log says why.")
+        snapshot = staged_snapshot(staged)
+        chosen = [name for name in run.analyses if not why_skipped(name, snapshot)]
+        done = {name: result for name, result in analysed.items() if result is not None}
+        _write_scores(snapshot, [name for name in chosen if name in done], as_of=date.fromisoformat(staged["as_of"]))
+        publish_reports(connect())
+        summary = _summary(run, staged, validated, indexed, done)
+        with written_aside(run.folder / "summary.json") as file:
+            file.write_text(json.dumps(summary, indent=2), encoding="utf-8")
+        failed = [name for name in chosen if name not in done]
+        if failed:
+            raise Problem(f"Published, but without {', '.join(failed)}: their logs say why; clear them to try again.")
+        return summary
+
+
+def _write_scores(snapshot: Snapshot, names: list[str], *, as_of: date) -> None:
+    """The customers' scores of every analysis that computes some, as partial updates of `downloads`."""
+    scoring = [name for name in names if hasattr(catalogue.analysis(name).module, "customer_scores")]
+    for name in scoring:
+        module = catalogue.analysis(name).module
+        tables = snapshot.tables(dimensions=(), week_start=configs.WEEK_START)
+        scores = module.customer_scores(tables, as_of=as_of)
+        with Progress("publish", unit=f"{name} scores", total=len(scores)) as progress:
+            result = write_scores(connect(), scores, progress=progress.advance)
+        log.info("%s: scores of %s customers", name, f"{result.accepted:,}")
+
+
+def _summary(
+    run: Run,
+    staged: dict[str, Any],
+    validated: list[dict[str, Any] | None],
+    indexed: list[dict[str, Any] | None],
+    done: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "as_of": staged["as_of"],
+        "snapshot": staged["version"],
+        "sources": {one["kind"]: one for one in validated if one},
+        "staged": staged["counts"],
+        "indexed": {one["name"]: one["documents"] for one in indexed if one},
+        "reports": sum(len(result["rows"]) for result in done.values()),
+        "report_rows": sum(sum(result["rows"].values()) for result in done.values()),
+    }

@@ -1,0 +1,65 @@
+"""Reading a source, whatever its connector is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import configs
+from include.sources.csv import csv_header, read_csv, resolve_csv_options
+from include.sources.csv_files import csv_files
+from include.sources.definition import CsvOptions, Source
+from include.sources.problems import SourceError
+from include.sources.raw_batch import RawBatch
+
+
+@dataclass(frozen=True)
+class SourceCheck:
+    """What a source turned out to be: its files with their sizes as stored, its columns, and how it is read."""
+
+    source: str
+    files: tuple[str, ...]
+    bytes: int
+    columns: tuple[str, ...]
+    options: CsvOptions
+
+    @property
+    def unused_columns(self) -> tuple[str, ...]:
+        """Columns of the first file that sources.yaml does not mention; `columns` has them among the others."""
+        return tuple(column for column in self.columns if column not in self._needed)
+
+    _needed: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        size = f"{self.bytes / 1e6:,.1f} MB in {len(self.files)} file{'s' if len(self.files) != 1 else ''}"
+        return f"{self.source}: {size}, {len(self.columns)} columns, of which {len(self._needed)} are used"
+
+
+def read_source(source: Source, options: CsvOptions | None = None) -> Iterator[RawBatch]:
+    """The rows of a source as raw batches; `options` as `resolve_csv_options` gives them, which is asked without."""
+    _refuse_unreadable(source)
+    return read_csv(source, batch_rows=configs.EXTRACT_BATCH_ROWS, block_bytes=configs.CSV_BLOCK_BYTES, options=options)
+
+
+def check_source(source: Source) -> SourceCheck:
+    """Whether a source can be reached and has what sources.yaml says; raises `SourceError` with one sentence if not."""
+    _refuse_unreadable(source)
+    files = csv_files(source)
+    options = resolve_csv_options(source, files)
+    columns = [csv_header(source, file, options) for file in files]
+    return SourceCheck(
+        source=source.name,
+        files=tuple(file.name for file in files),
+        bytes=sum(file.size for file in files),
+        columns=tuple(columns[0]),
+        options=options,
+        _needed=source.needed_columns,
+    )
+
+
+def _refuse_unreadable(source: Source) -> None:
+    if source.connector != "csv":
+        raise SourceError(
+            f"{source.name}: the connector {source.connector!r} cannot be read by this version; "
+            "export to CSV, or remove it."
+        )
