@@ -112,6 +112,9 @@ CONFIDENCE_LEVEL = env("CONFIDENCE_LEVEL", 0.95, float)  # of every interval
 COHORT_MAX_OFFSET_DAYS = env("COHORT_MAX_OFFSET_DAYS", 15, int)  # last column of the daily cohort tables
 COHORT_MAX_OFFSET_WEEKS = env("COHORT_MAX_OFFSET_WEEKS", 15, int)  # last column of the weekly cohort tables
 COHORT_MAX_OFFSET_MONTHS = env("COHORT_MAX_OFFSET_MONTHS", 24, int)  # last column of monthly retention and revenue
+COHORTS_KEPT_DAYS = env("COHORTS_KEPT_DAYS", 60, int)  # newest daily cohorts in the tables; the averages use all
+COHORTS_KEPT_WEEKS = env("COHORTS_KEPT_WEEKS", 52, int)  # newest weekly cohorts in the tables
+COHORTS_KEPT_MONTHS = env("COHORTS_KEPT_MONTHS", 36, int)  # newest monthly cohorts in the tables
 
 # ── Analyses: descriptive statistics ────────────────────────────────────────────────────────────────────────────────
 PAYMENT_BINS_MIN = env("PAYMENT_BINS_MIN", 5, int)  # fewest bins of the payment distribution

@@ -8,7 +8,7 @@ import ssl
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,7 +64,7 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = urlsplit(target)
         self.faults: deque[Fault] = deque()
-        self.largest_body: int | None = None
+        self.rule: Callable[[bytes], Fault | None] | None = None
         self.only = "/"  # faults hit requests whose path has this in it
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.most_at_once = 0
@@ -88,9 +88,11 @@ class FaultyProxy(ThreadingHTTPServer):
             with self._lock:
                 self._at_once -= 1
 
-    def next_fault(self, path: str) -> Fault | None:
+    def next_fault(self, path: str, body: bytes) -> Fault | None:
+        if self.only not in path:
+            return None
         with self._lock:
-            return self.faults.popleft() if self.faults and self.only in path else None
+            return self.faults.popleft() if self.faults else self.rule(body) if self.rule else None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -103,9 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.counted():
             if self.server.gate is not None and "_bulk" in self.path:
                 self.server.gate.wait(timeout=30)
-            fault = self.server.next_fault(self.path)
-            if self.server.largest_body is not None and len(body) > self.server.largest_body:
-                fault = Answer(413)
+            fault = self.server.next_fault(self.path, body)
             if isinstance(fault, Answer):
                 return self._reply(fault.status, json.dumps(fault.body).encode())
             if isinstance(fault, Reset):

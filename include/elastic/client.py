@@ -127,10 +127,11 @@ def reason_of(error: ApiError) -> str:
 
 
 def explained(error: dict[str, Any]) -> str:
-    """An error object's reason with that of its cause."""
-    cause = error.get("caused_by", {}).get("reason")
-    own = str(error.get("reason") or error.get("type"))
-    return f"{own} ({cause})" if cause and cause not in own else own
+    """An error object's reason with that of its first cause."""
+    own = cause = str(error.get("reason") or error.get("type"))
+    while error := error.get("caused_by", {}):
+        cause = str(error.get("reason") or cause)
+    return own if cause in own else f"{own} ({cause})"
 
 
 @contextmanager

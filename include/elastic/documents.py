@@ -162,9 +162,9 @@ def _orders_sql(connection: duckdb.DuckDBPyConnection) -> str:
         fields.append(_object("delivery", _delivery(deliveries)))
     version = ""
     if "changed_at" in sessions:
-        # 1970 or before cannot be told from "never": the version is at least 0.
-        version = """ || coalesce(',"version":' || greatest(epoch_ms(s.changed_at), 0)
-                      || ',"version_type":"external_gte"', '')"""
+        # A version is at least 0: changes of before 1970 all count as equally old.
+        version = """ || CASE WHEN s.changed_at IS NULL THEN '' ELSE ',"version":'
+                      || greatest(epoch_ms(s.changed_at), 0) || ',"version_type":"external_gte"' END"""
     return f"""
         WITH chosen AS (
             SELECT * FROM sessions

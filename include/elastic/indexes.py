@@ -129,13 +129,17 @@ def _template(
 ) -> None:
     # Our own creations state everything; the template is for an index that somebody makes by hand or by writing to it.
     with plainly(client, f"storing the index template of `{index_name(name)}`"):
-        client.indices.put_index_template(
-            name=f"customer-analytics-{index_name(name)}",
-            index_patterns=[index_name(pattern)],
-            priority=TEMPLATE_PRIORITY,
-            template={"settings": {"index": dict(index_settings)}, "mappings": dict(mapping)},
-            meta=MADE_BY,
-        )
+        try:
+            client.indices.put_index_template(
+                name=f"customer-analytics-{index_name(name)}",
+                index_patterns=[index_name(pattern)],
+                priority=TEMPLATE_PRIORITY,
+                template={"settings": {"index": dict(index_settings)}, "mappings": dict(mapping)},
+                meta=MADE_BY,
+            )
+        except BadRequestError as error:
+            _refuse_too_many_fields(error, index_name(name))
+            raise
 
 
 def _create(
@@ -160,9 +164,8 @@ def _adapt(client: Elasticsearch, index: str, mapping: Mapping[str, Any]) -> Non
     try:
         client.indices.put_mapping(index=index, dynamic="strict", properties=mapping["properties"])
     except BadRequestError as error:
+        _refuse_too_many_fields(error, index)
         reason = reason_of(error)
-        if "limit of total fields" in reason.lower():
-            raise ElasticsearchProblem(f"`{index}` has too many fields ({reason}); raise TOTAL_FIELDS_LIMIT.") from None
         conflict = re.search(r"mapper \[(.+?)\] cannot be changed from type \[(\w+)\] to \[(\w+)\]", reason)
         if conflict is None:
             raise
@@ -171,3 +174,8 @@ def _adapt(client: Elasticsearch, index: str, mapping: Mapping[str, Any]) -> Non
             f"`{index}` holds `{field}` as {before}, but it is {now} now; "
             "run once with full_refresh, or give the column another name."
         ) from None
+
+
+def _refuse_too_many_fields(error: BadRequestError, index: str) -> None:
+    if "Limit of total fields" in reason_of(error):
+        raise ElasticsearchProblem(f"`{index}` would have too many fields; raise TOTAL_FIELDS_LIMIT.") from None

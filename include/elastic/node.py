@@ -437,7 +437,8 @@ def _reason(output: Path) -> str:
     text = output.read_text(encoding="utf-8", errors="replace")
     java = re.search(r"^output:\n(.*?)^\s+at ", text, re.DOTALL | re.MULTILINE)
     if java:  # Java itself did not start: what it said stands between these
-        return " ".join(line for line in java[1].split("\n") if line not in ("", "error:")).rstrip(".")
+        said = " ".join(line.strip("# ") for line in java[1].split("\n") if line not in ("", "error:"))
+        return said[:200].rstrip(".")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # The launcher's last words are only that the node died; why stands before them.
     told = [line for line in lines if re.match(r"Caused by: |ERROR: |[\w.$]+(Exception|Error): ", line)]

@@ -45,7 +45,8 @@ from include.sources.raw_batch import (
 
 log = logging.getLogger(__name__)
 
-SAMPLE_BYTES = 1_000_000  # how much of the first file the detection looks at
+SAMPLE_BYTES = 1_000_000  # how much of the first files the detection looks at
+SAMPLE_FILES = 20  # how many of them at most
 MALFORMED_TEXT_CHARACTERS = 10_000  # a malformed row is kept up to here; it can be as long as a block
 MALFORMED_IN_A_ROW_CHARACTERS = 64_000_000  # a file with more malformed rows than this on end is not worth reading
 BLANK_LINES = re.compile(r"(?:[ \t]*(?:\r\n|\n|\r))*")
@@ -95,50 +96,58 @@ def csv_header(source: Source, file: CsvFile, options: CsvOptions) -> list[str]:
 
 
 def resolve_csv_options(source: Source, files: list[CsvFile] | None = None) -> CsvOptions:
-    """The source's CSV options with everything filled in that was left open, told from the first file's beginning."""
-    file = (csv_files(source) if files is None else files)[0]
-    given = source.csv
-    with said_plainly(source.name, file.name), file.opened() as stream:
-        sample = stream.read(SAMPLE_BYTES)
-    options = _resolved(source, file.name, sample)
+    """The source's CSV options with everything filled in that was left open, told from the beginning of its files."""
+    files = csv_files(source) if files is None else files
+    given, samples, left = source.csv, [], SAMPLE_BYTES
+    # The first file is enough, unless it is small: the one for a quiet day may have no row at all.
+    for file in files[:SAMPLE_FILES]:
+        with said_plainly(source.name, file.name), file.opened() as stream:
+            samples.append(stream.read(left))
+        left -= len(samples[-1])
+        if not left:
+            break
+    options = _resolved(source, files[0].name, samples, is_cut_off=not left)
     found = {
         name: getattr(options, name) for name in ("delimiter", "encoding", "decimal") if getattr(given, name) is None
     }
     dates = {name: form or "ISO 8601" for name, form in options.date_format.items() if name not in given.date_format}
     if found or dates:
-        log.info("%s: told from the beginning of %s: %s", source.name, file.name, found | dates)
+        log.info("%s: told from the beginning of %s: %s", source.name, files[0].name, found | dates)
     return options
 
 
-def _resolved(source: Source, file: str, sample: bytes) -> CsvOptions:
-    def undecided(option: str, error: Exception, column: str = "") -> SourceError:
-        where = f", column {column!r}" if column else ""
+def _resolved(source: Source, file: str, samples: list[bytes], *, is_cut_off: bool) -> CsvOptions:
+    def undecided(option: str, error: Exception, *columns: str) -> SourceError:
+        where = "".join(f", column {column!r}" for column in columns)
         return SourceError(f"{file}{where}: {error}; set {source.name}.csv.{option} in sources.yaml.")
 
     given = source.csv
     try:
-        encoding = given.encoding or detect_encoding(sample)
+        encoding = given.encoding or detect_encoding(b"".join(samples))
     except Unreadable as error:
         raise undecided("encoding", error) from None
-    text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(sample).removeprefix("\ufeff")
-    text = text[_blank_beginning(text) :]
-    delimiter = given.delimiter or detect_delimiter(text, source.needed_columns)
-    columns = _columns_of(text, delimiter, is_cut_off=len(sample) == SAMPLE_BYTES)
-    typed = source.typed_columns.items()
+    decoded = [codecs.getincrementaldecoder(encoding)(errors="replace").decode(sample) for sample in samples]
+    texts = [text[_blank_beginning(text) :] for text in (text.removeprefix("\ufeff") for text in decoded)]
+    delimiter = given.delimiter or detect_delimiter(texts[0], source.needed_columns)
+    columns: dict[str, list[str]] = {}
+    for text in texts:
+        for name, values in _columns_of(text, delimiter, is_cut_off=is_cut_off and text is texts[-1]).items():
+            columns.setdefault(name, []).extend(values)
     decimal = given.decimal
-    for column in [column for _, (kind, column) in typed if kind in ("money", "number")]:
+    if decimal is None:
+        numbers = source.number_columns
         try:
-            decimal = decimal or detect_decimal(columns.get(column, ()))
+            decimal = detect_decimal(value for column in numbers for value in columns.get(column, ())) or "."
         except Ambiguous as error:
-            raise undecided("decimal", error, column) from None
+            raise undecided("decimal", error, *numbers) from None
     formats = dict(given.date_format)
-    for name, (kind, column) in typed:
+    for name, (kind, column) in source.typed_columns.items():
         if kind == "instant" and name not in formats:
             try:
                 formats[name] = detect_date_format(columns.get(column, ())).format
             except (Ambiguous, Unreadable) as error:
                 raise undecided("date_format", error, column) from None
-    return CsvOptions(delimiter, encoding, decimal or ".", formats, given.timezone or configs.BUSINESS_TIMEZONE)
+    return CsvOptions(delimiter, encoding, decimal, formats, given.timezone or configs.BUSINESS_TIMEZONE)
 
 
 def _columns_of(text: str, delimiter: str, *, is_cut_off: bool) -> dict[str, list[str]]:
@@ -265,7 +274,7 @@ class _CsvReader:
             raise SourceError(f"{self.file} is empty: it has not even a line with column names.")
         beginning = self.stream.beginning[:SAMPLE_BYTES].decode(errors="replace")
         try:
-            return next(csv.reader(io.StringIO(beginning, newline=""), delimiter=self.delimiter))
+            return next(csv.reader(io.StringIO(beginning, newline=""), delimiter=self.delimiter, strict=True))
         except csv.Error:
             raise SourceError(f"{self.file}: the column names cannot be read; is a quote not closed there?") from None
 
@@ -364,7 +373,8 @@ class _CsvReader:
         if empty.any():
             others = [_blank(column) for position, column in enumerate(columns) if position not in blanks]
             empty = np.logical_and.reduce([empty, *others])
-        ends_the_file = is_last and not self.malformed and (not placed or placed[-1][0] < lines[-1])
+        is_last = is_last and len(lines) > 0 and not self.malformed  # a batch may be empty
+        ends_the_file = is_last and (not placed or placed[-1][0] < lines[-1])
         unreadable = self._unreadable(columns, ends_the_file=ends_the_file)
         for rule, rows in unreadable.items():
             for row in np.flatnonzero(rows & ~empty):

@@ -179,7 +179,10 @@ def detect_delimiter(text: str, needed: Iterable[str]) -> str:
     wanted = set(needed)
 
     def score(delimiter: str) -> tuple[int, int]:
-        names = header(text, delimiter)
+        try:
+            names = header(text, delimiter)
+        except csv.Error:  # over 128 kB: a quote opened and not closed, and only behind a delimiter does it open
+            return 0, 2
         return len(wanted.intersection(names)), len(names)
 
     return max(DELIMITERS, key=score)

@@ -137,6 +137,14 @@ class Source:
         )
         return single | dimensions | actions | changed
 
+    @property
+    def number_columns(self) -> tuple[str, ...]:
+        """Their columns that hold amounts or numbers, those compared in a condition among them."""
+        typed = [column for kind, column in self.typed_columns.values() if kind in ("money", "number")]
+        conditions = [mapping.condition for mapping in self.columns.values() if mapping.condition]
+        compared = [condition.column for condition in conditions if condition.operator == "greater_than"]
+        return tuple(dict.fromkeys([*typed, *compared]))
+
 
 @dataclass(frozen=True)
 class Sources:

@@ -32,8 +32,8 @@ def said_plainly(source: str, where: str) -> Iterator[None]:
         raise SourceError(f"{source}: {where} is damaged, it is not a whole gzip file; copy it again.") from None
     except _storage_errors() as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        remedy = "check the network and the Airflow connection"
-        raise SourceUnreachable(f"{source}: {where} cannot be reached ({reason}); {remedy}.") from None
+        remedy = "check the network and the Airflow connection" if "://" in where else "check the disk"
+        raise SourceUnreachable(f"{source}: {where} cannot be read ({reason}); {remedy}.") from None
 
 
 def _storage_errors() -> tuple[type[Exception], ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import configs
 from include.sources.csv import csv_header, read_csv, resolve_csv_options
@@ -15,24 +16,28 @@ from include.sources.raw_batch import RawBatch
 
 @dataclass(frozen=True)
 class SourceCheck:
-    """What a source turned out to be: its files with their sizes as stored, its columns, and how it is read."""
+    """What a source turned out to be: its files with their size as stored, its columns, and how it is read.
+
+    `columns` are those of the first file; `unused_columns` are those among them that sources.yaml does not mention.
+    """
 
     source: str
     files: tuple[str, ...]
     bytes: int
     columns: tuple[str, ...]
+    unused_columns: tuple[str, ...]
     options: CsvOptions
 
-    @property
-    def unused_columns(self) -> tuple[str, ...]:
-        """Columns of the first file that sources.yaml does not mention; `columns` has them among the others."""
-        return tuple(column for column in self.columns if column not in self._needed)
-
-    _needed: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        size = f"{self.bytes / 1e6:,.1f} MB in {len(self.files)} file{'s' if len(self.files) != 1 else ''}"
-        return f"{self.source}: {size}, {len(self.columns)} columns, of which {len(self._needed)} are used"
+    def summary(self) -> dict[str, Any]:
+        """The same in a form that JSON can hold, short enough for a task's result."""
+        return {
+            "files": len(self.files),
+            "first_file": self.files[0],
+            "bytes": self.bytes,
+            "columns": list(self.columns),
+            "unused_columns": list(self.unused_columns),
+            "options": {**asdict(self.options), "date_format": dict(self.options.date_format)},
+        }
 
 
 def read_source(source: Source, options: CsvOptions | None = None) -> Iterator[RawBatch]:
@@ -52,8 +57,8 @@ def check_source(source: Source) -> SourceCheck:
         files=tuple(file.name for file in files),
         bytes=sum(file.size for file in files),
         columns=tuple(columns[0]),
+        unused_columns=tuple(column for column in columns[0] if column not in source.needed_columns),
         options=options,
-        _needed=source.needed_columns,
     )
 
 

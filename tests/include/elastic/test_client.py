@@ -138,7 +138,7 @@ def test_https_with_own_authority_without_verification_and_refused(
         set_connection(monkeypatch, proxy.url)
         with (
             connect() as client,
-            pytest.raises(ElasticsearchProblem, match="did not answer while being asked.*self.signed"),
+            pytest.raises(ElasticsearchProblem, match=r"did not answer while being asked.*self.signed"),
         ):
             check_elasticsearch(client)
 

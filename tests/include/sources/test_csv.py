@@ -1,15 +1,17 @@
 """CSV files with everything that real ones have wrong."""
 
 import gzip
+import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from include.sources.csv import SAMPLE_BYTES, read_csv, resolve_csv_options
 from include.sources.csv_files import csv_files
-from include.sources.definition import Action, ColumnMapping, CsvOptions, Source
+from include.sources.definition import Action, ColumnMapping, Condition, CsvOptions, Source
 from include.sources.problems import SourceError
 from include.sources.raw_batch import (
     NOT_VALID_TEXT,
@@ -179,24 +181,19 @@ def test_what_cannot_be_read_is_said_in_one_sentence(
 
 def test_rows_before_one_that_is_too_long_are_read(tmp_path: Path, make_source: MakeSource) -> None:
     (tmp_path / "s.csv").write_text("a\n" + "1\n" * 3_000 + "x" * 5_000 + "\n")
-    found: list[RawBatch] = []
-    with pytest.raises(SourceError, match=r"at or after line [23],?\d{3} is longer than 1,000 bytes"):
-        found.extend(read_csv(make_source("s.csv", "a"), batch_rows=100, block_bytes=1_000))
     seen: list[RawBatch] = []
-    reader = read_csv(make_source("s.csv", "a"), batch_rows=100, block_bytes=1_000)
-    with pytest.raises(SourceError):
-        for batch in reader:
-            seen.append(batch)  # noqa: PERF402 -- what came before the error is looked at
+    with pytest.raises(SourceError, match=r"at or after line (2\d{3}|3001|3002) is longer than 1,000 bytes"):
+        seen.extend(read_csv(make_source("s.csv", "a"), batch_rows=100, block_bytes=1_000))
     assert len(rows(seen)) > 2_000
 
 
-def test_a_file_of_nothing_but_malformed_rows_is_given_up(
+def test_a_file_that_begins_with_endless_malformed_rows_is_given_up(
     tmp_path: Path, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("include.sources.csv.MALFORMED_IN_A_ROW_CHARACTERS", 10_000)
-    (tmp_path / "s.csv").write_text("a,b\n1,2\n" + "1,2,\n" * 10_000)
+    (tmp_path / "s.csv").write_text("a,b\n" + "1,2,\n" * 10_000)
     sentence = (
-        r"s.csv: from line 3 on, no row has as many values as there are column names \(2, with the delimiter ','\)"
+        r"s.csv: from line 2 on, no row has as many values as there are column names \(2, with the delimiter ','\)"
     )
     with pytest.raises(SourceError, match=sentence):
         read(make_source("s.csv", "a"), block_bytes=1_000)
@@ -212,12 +209,6 @@ def test_where_there_is_no_file(tmp_path: Path, make_source: MakeSource) -> None
             csv_files(make_source(path, "a"))
     with pytest.raises(SourceError, match="Airflow has no connection 'nobody'; add it, or correct"):
         csv_files(make_source("*.csv", "a", connection="nobody"))
-
-
-def test_a_file_that_may_not_be_read(make_source: MakeSource) -> None:
-    # Everybody may ask for it, and nobody, root included, may read it from its beginning.
-    with pytest.raises(SourceError, match="sessions: "):
-        read(make_source("/proc/self/mem", "a"))
 
 
 def typed_source(make_source: MakeSource, csv: CsvOptions | None = None) -> Source:
@@ -239,6 +230,22 @@ def test_what_is_not_set_is_told_from_the_file(tmp_path: Path, make_source: Make
     resolved = resolve_csv_options(typed_source(make_source, given))
     formats = {"session_start_date": "%m.%d.%Y", "action_viewed": None}
     assert resolved == CsvOptions(";", "iso-8859-1", ".", formats, "Europe/Berlin")
+
+
+def test_a_first_file_without_rows_leaves_it_to_the_next(tmp_path: Path, make_source: MakeSource) -> None:
+    (tmp_path / "1.csv").write_text("id;day;amount;viewed\n")
+    (tmp_path / "2.csv").write_text("\n")
+    (tmp_path / "3.csv").write_bytes("amount;id;day;viewed\n1.234,50;ü;31/12/2024;\n".encode("cp1252"))
+    source = replace(typed_source(make_source), path="*.csv")
+    formats = {"session_start_date": "%d/%m/%Y", "action_viewed": None}
+    assert resolve_csv_options(source) == CsvOptions(";", "cp1252", ",", formats, "UTC")
+
+
+def test_numbers_in_a_condition_tell_the_decimal_sign_too(tmp_path: Path, make_source: MakeSource) -> None:
+    (tmp_path / "s.csv").write_text("id;total\n1;1.234\n2;0,5\n")
+    bought = ColumnMapping(condition=Condition("total", "greater_than", 0))
+    columns = {"id": ColumnMapping(columns=("id",)), "has_purchased": bought}
+    assert resolve_csv_options(make_source("s.csv", columns=columns)).decimal == ","
 
 
 def test_a_row_that_the_sample_cuts_off_says_nothing(tmp_path: Path, make_source: MakeSource) -> None:
@@ -278,7 +285,14 @@ def test_check_source_reports_what_is_there(tmp_path: Path, make_source: MakeSou
     assert (check.files, check.bytes, check.columns) == (("1.csv", "2.csv"), 24, ("a", "b", "c"))
     assert check.unused_columns == ("c",)
     assert check.options.delimiter == ";"
-    assert str(check) == "sessions: 0.0 MB in 2 files, 3 columns, of which 2 are used"
+    assert json.loads(json.dumps(check.summary())) == {
+        "files": 2,
+        "first_file": "1.csv",
+        "bytes": 24,
+        "columns": ["a", "b", "c"],
+        "unused_columns": ["c"],
+        "options": {"delimiter": ";", "encoding": "utf-8", "decimal": ".", "date_format": {}, "timezone": "UTC"},
+    }
     (tmp_path / "2.csv").write_text("c;a\n1;2\n")
     with pytest.raises(SourceError, match=r"2.csv has no column 'b'"):
         check_source(make_source("*.csv", "a", "b"))

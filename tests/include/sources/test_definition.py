@@ -101,8 +101,8 @@ def test_date_formats_by_column(tmp_path: Path) -> None:
     assert mistakes(tmp_path, text.replace("{FORMATS}", wrong) + CUSTOMERS) == [
         "sessions.csv.date_format.chnged_at: unknown date column; did you mean changed_at?",
         (
-            "sessions.csv.date_format.session_start_date: 'dd.mm.yyyy' is no date format; write iso, epoch, epoch_ms or "
-            "one like %d.%m.%Y %H:%M"
+            "sessions.csv.date_format.session_start_date: 'dd.mm.yyyy' is no date format; write iso, epoch, "
+            "epoch_ms or one like %d.%m.%Y %H:%M"
         ),
     ]
 
@@ -151,8 +151,8 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         "sessions.dimensions[2]: the dimension Region is there twice (upper and lower case are the same)",
         (
             "sessions.dimensions[3]: 'a.b' cannot name the dimension: only letters, digits, '_', '-' and spaces, at "
-            "most 64, beginning with a letter or a digit and not ending in a space; write a mapping (our name: your column) to give "
-            "it another name"
+            "most 64, beginning with a letter or a digit and not ending in a space; write a mapping (our name: "
+            "your column) to give it another name"
         ),
         "sessions.dimensions[4]: this must be a text; write it in quotes, because YAML reads it as 2024",
         "sessions.actions[2]: the action viewed is there twice (upper and lower case are the same)",

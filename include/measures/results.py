@@ -1,0 +1,70 @@
+"""Small results: from an Ibis expression to pandas, and from pandas to the rows of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from include.schemas.reports import ReportType
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+SIGNIFICANT_DIGITS = 12  # beyond these a mean may depend on the order of addition, and so on the number of threads
+_numbers = count(1)
+
+
+def result(table: ir.Table) -> pd.DataFrame:
+    """The rows of an expression as pandas, dates as `datetime.date`, in no particular order."""
+    frame: pd.DataFrame = table.to_pyarrow().to_pandas(date_as_object=True)
+    return frame
+
+
+@contextmanager
+def held(table: ir.Table) -> Iterator[ir.Table]:
+    """The expression's rows as a temporary table of the engine, so that several measures share one computation."""
+    backend = table.get_backend()
+    name = f"held_{next(_numbers)}"
+    # Registers the in-memory tables that the expression joins with.
+    backend._run_pre_execute_hooks(table)
+    backend.con.execute(f"CREATE TEMP TABLE {name} AS {ibis.to_sql(table, dialect='duckdb')}")
+    try:
+        yield backend.table(name, database="temp.main")
+    finally:
+        backend.con.execute(f"DROP TABLE temp.main.{name}")
+
+
+def significant(values: Any) -> npt.NDArray[np.float64]:
+    """Numbers rounded to twelve significant digits; missing and infinite ones become missing."""
+    numbers = np.asarray(values, dtype="float64")
+    usable = np.isfinite(numbers)
+    magnitude = np.zeros(numbers.shape)
+    np.log10(np.abs(numbers), out=magnitude, where=usable & (numbers != 0))
+    decimals = SIGNIFICANT_DIGITS - 1 - np.floor(magnitude)
+    shown = [
+        round(float(number), int(places)) if good else float("nan")
+        for number, places, good in zip(numbers.ravel(), decimals.ravel(), usable.ravel(), strict=True)
+    ]
+    return np.array(shown, dtype="float64").reshape(numbers.shape)
+
+
+def ratio(numerator: Any, denominator: Any) -> npt.NDArray[np.float64]:
+    """numerator / denominator, missing where the denominator is zero or missing."""
+    above, below = np.asarray(numerator, dtype="float64"), np.asarray(denominator, dtype="float64")
+    defined = np.isfinite(above) & np.isfinite(below) & (below != 0)
+    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=defined)
+
+
+def report_rows(frame: pd.DataFrame, report_type: ReportType) -> pd.DataFrame:
+    """The declared fields, in their order; floating-point numbers rounded to what can be relied on."""
+    rows = pd.DataFrame({name: frame[name] for name in report_type.fields}).reset_index(drop=True)
+    for name in rows.select_dtypes("float").columns:
+        rows[name] = significant(rows[name])
+    return rows

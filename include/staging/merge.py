@@ -1,0 +1,362 @@
+"""Merging a load's good rows into the staged tables, as a new version of them.
+
+    validated Parquet parts (per source kind)  +  the current snapshot  ->  a new snapshot
+
+A row replaces the one with the same key; where both say when they changed, the newer wins. The lines of an order's
+basket have no key of their own: a load that brings some replaces all lines of that order. Nothing else is touched: of
+the sessions only the months are written again in which a row came, went or changed. Files are sorted and named after
+their content, so the same rows give the same files, and merging the same load twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import configs
+from include.problem import Problem
+from include.progress import Progress
+from include.staging.snapshot import (
+    CLIENTS,
+    Snapshot,
+    StagedFile,
+    Table,
+    all_snapshots,
+    literal,
+    load_snapshot,
+    quoted,
+    save_snapshot,
+    select,
+)
+from include.staging.storage import engine, engine_url, remove_tree, storage, written_aside
+
+TABLE_OF_KIND = {"sessions": "sessions", "customers": "customers", "products": "basket", "deliveries": "deliveries"}
+KEYS = {"sessions": "id", "customers": "client", "basket": "order_id", "deliveries": "order_id"}
+PLACE_COLUMNS = ("_file", "_row")  # where a row came from: for messages before staging, not for analyses
+CHANGED_AT = "changed_at"
+CLIENT_COLUMNS = {"client": "VARCHAR", "client_code": "INTEGER"}
+ROW_GROUP_ROWS = 122_880
+
+
+class StagingProblem(Problem):
+    """The load and what is staged already do not fit together."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did. `changed_months` are those with an order that is not what it was in `previous_version`."""
+
+    snapshot: Snapshot
+    previous_version: str | None
+    changed_months: tuple[str, ...]
+    orders_unknown: dict[str, int]  # rows of products and deliveries whose session is not staged (yet)
+
+
+def merge(parts: Mapping[str, Sequence[str]], *, run_key: str, time_zone: str, full_refresh: bool = False) -> Merged:
+    """Merge the Parquet files of each source kind into the current snapshot, or replace it on a full refresh.
+
+    `parts`: source kind → files. A kind that is not there is no longer configured: its table goes.
+    """
+    previous = None if full_refresh else load_snapshot()
+    if previous is not None and previous.time_zone != time_zone:
+        raise StagingProblem(
+            f"Days were staged in the time zone {previous.time_zone} and BUSINESS_TIMEZONE is now {time_zone}; "
+            "run with full_refresh to stage them anew."
+        )
+    with _Merge(parts, previous, time_zone) as work:
+        tables = work.tables()
+        changed_months = work.changed_months(tables["sessions"])
+        orders_unknown = work.orders_unknown(tables)
+    current = load_snapshot()
+    snapshot = Snapshot(time_zone, tables, run_key=run_key)
+    if current is None or snapshot.version != current.version:
+        current = save_snapshot(snapshot)
+    forget_old(current, run_key)
+    return Merged(current, previous.version if previous else None, changed_months, orders_unknown)
+
+
+def forget_old(current: Snapshot, run_key: str) -> None:
+    """Delete all but the newest STAGING_SNAPSHOTS_KEPT versions: manifests, files that no other names, their loads."""
+    root = storage(configs.STAGING_URL)
+    versions = all_snapshots()
+    kept = [current, *(one for one in versions if one.version != current.version)][: configs.STAGING_SNAPSHOTS_KEPT]
+    in_use = {file.path for one in kept for table in one.tables.values() for file in table.files}
+    for one in versions:
+        if one.version in {snapshot.version for snapshot in kept}:
+            continue
+        for path in {file.path for table in one.tables.values() for file in table.files} - in_use:
+            (root / path).unlink(missing_ok=True)
+        (root / "snapshots" / f"{one.version}.json").unlink(missing_ok=True)
+    runs = root / "runs"
+    loads_kept = {run_key, *(one.run_key for one in kept)}
+    for run in runs.iterdir() if runs.exists() else ():
+        if run.name not in loads_kept:
+            remove_tree(run / "landing")
+            remove_tree(run / "validated")
+
+
+class _Merge:
+    """One merge at work: a DuckDB with what was staged (`old_<table>`) and what came (`new_<table>`)."""
+
+    def __init__(self, parts: Mapping[str, Sequence[str]], previous: Snapshot | None, time_zone: str) -> None:
+        self.root = storage(configs.STAGING_URL)
+        self.previous, self.time_zone = previous, time_zone
+        self.parts = {TABLE_OF_KIND[kind]: files for kind, files in parts.items()}
+        self.scratch = Path(configs.TEMPORARY_DIR) / f"merge-{uuid.uuid4().hex}"
+
+    def __enter__(self) -> _Merge:
+        self.scratch.mkdir(parents=True)
+        self.connection = engine(self.root)
+        try:
+            self._open()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _open(self) -> None:
+        for table, files in self.parts.items():
+            self.connection.execute(f"CREATE VIEW new_{table} AS {self._incoming(table, files)}")
+            self._require_same_types(table)
+            self.connection.execute(f"CREATE VIEW old_{table} AS {self._staged(table)}")
+
+    def tables(self) -> dict[str, Table]:
+        """The tables of the new version. Clients first: the others refer to their codes."""
+        found = {CLIENTS: self._clients()}
+        with Progress("stage", unit="rows") as progress:
+            for table in self.parts:
+                found[table] = self._sessions() if table == "sessions" else self._whole(table)
+                progress.advance(found[table].rows)
+        return found
+
+    # ── What comes and what is there ────────────────────────────────────────────────────────────────────────────────
+
+    def _incoming(self, table: str, files: Sequence[str]) -> str:
+        urls = ", ".join(literal(engine_url(storage(file))) for file in files)
+        source = f"read_parquet([{urls}], hive_partitioning = false)"
+        if table == "sessions":
+            local = f"timezone({literal(self.time_zone)}, timezone('UTC', session_start_date))"
+            derived = f"{local}::DATE AS session_day, date_part('hour', {local})::TINYINT AS session_hour"
+            return f"SELECT * EXCLUDE ({', '.join(PLACE_COLUMNS)}), {derived} FROM {source}"
+        if table == "customers":
+            day = f"timezone({literal(self.time_zone)}, timezone('UTC', download_date))::DATE"
+            return f"SELECT * EXCLUDE ({', '.join(PLACE_COLUMNS)}), {day} AS download_day FROM {source}"
+        return f"SELECT * EXCLUDE ({', '.join(PLACE_COLUMNS)}) FROM {source}"
+
+    def _columns(self, view: str) -> dict[str, str]:
+        described = self.connection.execute(f"DESCRIBE {view}").fetchall()
+        return {str(name): str(kind) for name, kind, *_ in described}
+
+    def _old_table(self, table: str) -> Table | None:
+        return self.previous.tables.get(table) if self.previous else None
+
+    def _require_same_types(self, table: str) -> None:
+        old = self._old_table(table)
+        for name, kind in self._columns(f"new_{table}").items() if old else ():
+            before = old.columns.get(name, kind) if old else kind
+            if before != kind:
+                raise StagingProblem(
+                    f"{table}: the column {name} was staged as {before} and is now {kind}; "
+                    "run with full_refresh to stage it anew, or set its type back in sources.yaml."
+                )
+
+    def _staged(self, table: str) -> str:
+        """What was staged, in the columns of what comes: a column that is new is empty, one that went is left out."""
+        old = self._old_table(table)
+        columns = self._columns(f"new_{table}")
+        if old is None:
+            return f"SELECT * FROM new_{table} WHERE false"
+        chosen = ", ".join(
+            quoted(name) if name in old.columns else f"NULL::{kind} AS {quoted(name)}" for name, kind in columns.items()
+        )
+        return f"SELECT {chosen} FROM ({select(old, self.root)})"
+
+    def _same_columns(self, table: str) -> bool:
+        old = self._old_table(table)
+        return old is not None and [*old.columns] == [*self._staged_columns(table)]
+
+    def _staged_columns(self, table: str) -> dict[str, str]:
+        columns = self._columns(f"new_{table}")
+        return {"client_code": "INTEGER", **columns} if table in ("sessions", "customers") else columns
+
+    # ── Clients ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _clients(self) -> Table:
+        """Every client's code: those there are keep theirs, new ones follow in the order of their names."""
+        old = self._old_table(CLIENTS) or Table(CLIENT_COLUMNS)
+        self.connection.execute(f"CREATE VIEW old_clients AS {select(old, self.root)}")
+        self.connection.execute(
+            """
+            CREATE TABLE clients AS
+            WITH seen AS (SELECT client FROM new_sessions UNION SELECT client FROM new_customers),
+                 added AS (SELECT client FROM seen ANTI JOIN old_clients USING (client))
+            SELECT client, client_code FROM old_clients
+            UNION ALL
+            SELECT client,
+                   ((SELECT coalesce(max(client_code) + 1, 0) FROM old_clients)
+                    + row_number() OVER (ORDER BY client) - 1)::INTEGER
+            FROM added
+            """
+        )
+        return Table(CLIENT_COLUMNS, self._written("SELECT * FROM clients ORDER BY client_code", CLIENTS))
+
+    # ── Sessions, by month ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _sessions(self) -> Table:
+        columns = self._staged_columns("sessions")
+        newer = f"old.{CHANGED_AT} > new.{CHANGED_AT} OR (old.{CHANGED_AT} IS NOT NULL AND new.{CHANGED_AT} IS NULL)"
+        stale = newer if CHANGED_AT in columns else "false"
+        # The staged versions of the sessions that came: where they were, and whether they are the newer ones.
+        self.connection.execute(
+            f"""
+            CREATE TABLE replaced AS
+            SELECT old.id, strftime(old.session_day, '%Y-%m') AS month, {stale} AS stays
+            FROM old_sessions old JOIN new_sessions new USING (id)
+            """
+        )
+        self._split_by_month(columns)
+        files = {} if not self._same_columns("sessions") else {one.month: one for one in self._old_files("sessions")}
+        months = self._months("SELECT DISTINCT month FROM replaced WHERE NOT stays")
+        months |= {folder.name.removeprefix("month=") for folder in self.scratch.glob("sessions/month=*")}
+        if not self._same_columns("sessions"):
+            months |= {str(one.month) for one in self._old_files("sessions")}
+        for month in sorted(months):
+            written = self._written(self._month(month, columns), "sessions", month)
+            files.pop(month, None)
+            files |= {file.month: file for file in written}
+        return Table(columns, tuple(files[month] for month in sorted(files, key=str)))
+
+    def _split_by_month(self, columns: Mapping[str, str]) -> None:
+        """Put what came aside by month, in one pass, so that no month has to read all of it."""
+        named = ", ".join(quoted(name) for name in columns)
+        self.connection.execute(
+            f"""
+            COPY (
+                SELECT {named}, strftime(session_day, '%Y-%m') AS month
+                FROM new_sessions JOIN clients USING (client)
+                WHERE id NOT IN (SELECT id FROM replaced WHERE stays)
+            ) TO {literal(str(self.scratch / "sessions"))}
+            (FORMAT parquet, PARTITION_BY (month), WRITE_PARTITION_COLUMNS false)
+            """
+        )
+
+    def _month(self, month: str, columns: Mapping[str, str]) -> str:
+        named = ", ".join(quoted(name) for name in columns)
+        came = [literal(str(file)) for file in sorted((self.scratch / "sessions" / f"month={month}").glob("*.parquet"))]
+        rows = []
+        old = [one for one in self._old_files("sessions") if one.month == month]
+        if old:
+            table = Table(self._old_columns("sessions"), tuple(old))
+            staged = ", ".join(
+                quoted(name) if name in table.columns else f"NULL::{kind} AS {quoted(name)}"
+                for name, kind in columns.items()
+            )
+            rows.append(
+                f"SELECT {staged} FROM ({select(table, self.root)}) "
+                "WHERE id NOT IN (SELECT id FROM replaced WHERE NOT stays)"
+            )
+        if came:
+            rows.append(f"SELECT {named} FROM read_parquet([{', '.join(came)}], hive_partitioning = false)")
+        return f"SELECT * FROM ({' UNION ALL '.join(rows)}) ORDER BY client_code, session_start_date, id"
+
+    def _old_files(self, table: str) -> tuple[StagedFile, ...]:
+        old = self._old_table(table)
+        return old.files if old else ()
+
+    def _old_columns(self, table: str) -> dict[str, str]:
+        old = self._old_table(table)
+        return old.columns if old else {}
+
+    def _months(self, query: str) -> set[str]:
+        return {str(month) for (month,) in self.connection.execute(query).fetchall()}
+
+    def changed_months(self, sessions: Table) -> tuple[str, ...]:
+        """Months in which a session, its basket or its delivery is not what it was."""
+        before = {file.path for file in self._old_files("sessions")}
+        months = {str(file.month) for file in sessions.files if file.path not in before}
+        self.connection.execute(f"CREATE VIEW now_sessions AS {select(sessions, self.root)}")
+        for table in ("basket", "deliveries"):
+            if table in self.parts:
+                months |= self._months(
+                    f"SELECT DISTINCT strftime(session_day, '%Y-%m') FROM now_sessions "
+                    f"SEMI JOIN new_{table} ON now_sessions.id = new_{table}.order_id"
+                )
+            elif self._old_table(table) is not None:
+                months |= {str(file.month) for file in sessions.files}
+        return tuple(sorted(months))
+
+    def orders_unknown(self, tables: Mapping[str, Table]) -> dict[str, int]:
+        """Rows of baskets and deliveries whose session is not staged: kept, and joined when it comes."""
+        found = {}
+        for table in ("basket", "deliveries"):
+            if table in tables:
+                query = (
+                    f"SELECT count(*) FROM ({select(tables[table], self.root)}) lines "
+                    "ANTI JOIN now_sessions ON now_sessions.id = lines.order_id"
+                )
+                ((count,),) = self.connection.execute(query).fetchall()
+                found[table] = int(count)
+        return found
+
+    # ── The other tables, whole ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _whole(self, table: str) -> Table:
+        columns, key = self._staged_columns(table), KEYS[table]
+        named = ", ".join(quoted(name) for name in columns)
+        stale = "false"
+        if CHANGED_AT in columns and table != "basket":
+            stale = (
+                f"old.{CHANGED_AT} > new.{CHANGED_AT} OR (old.{CHANGED_AT} IS NOT NULL AND new.{CHANGED_AT} IS NULL)"
+            )
+        codes = "JOIN clients USING (client)" if table == "customers" else ""
+        order = ", ".join(quoted(name) for name in dict.fromkeys([key, *columns]))
+        query = f"""
+            WITH stale AS (SELECT new.{key} FROM old_{table} old JOIN new_{table} new USING ({key}) WHERE {stale}),
+                 winning AS (SELECT * FROM new_{table} WHERE {key} NOT IN (FROM stale)),
+                 merged AS (
+                     SELECT * FROM winning
+                     UNION ALL BY NAME
+                     SELECT * FROM old_{table} ANTI JOIN winning USING ({key})
+                 )
+            SELECT {named} FROM merged {codes} ORDER BY {order}
+        """
+        return Table(columns, self._written(query, table))
+
+    # ── Files ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _written(self, query: str, table: str, month: str | None = None) -> tuple[StagedFile, ...]:
+        """The rows of `query` as a file named after its content; none where there are no rows."""
+        scratch = self.scratch / f"{table}.parquet"
+        self.connection.execute(
+            f"COPY ({query}) TO {literal(str(scratch))} "
+            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+        )
+        source = f"read_parquet({literal(str(scratch))})"
+        ((rows,),) = self.connection.execute(f"SELECT count(*) FROM {source}").fetchall()
+        if not rows:
+            return ()
+        folder = f"tables/{table}/month={month}" if month else f"tables/{table}"
+        path = f"{folder}/{_content_hash(scratch)}.parquet"
+        if not (self.root / path).exists():
+            with written_aside(self.root / path) as file:
+                shutil.copyfile(scratch, file)
+        if table != "sessions":
+            return (StagedFile(path, int(rows)),)
+        local = f"timezone({literal(self.time_zone)}, timezone('UTC', session_start_date))"
+        ((oldest, newest, dates_only),) = self.connection.execute(
+            f"SELECT min(session_day), max(session_day), bool_and(date_trunc('day', {local}) = {local}) FROM {source}"
+        ).fetchall()
+        return (StagedFile(path, int(rows), month, str(oldest), str(newest), bool(dates_only)),)
+
+
+def _content_hash(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:20]
