@@ -74,6 +74,7 @@ MAX_QUARANTINED_ROWS_LOGGED = env(
     "MAX_QUARANTINED_ROWS_LOGGED", 5, int
 )  # examples of bad rows shown in the log per rule
 GX_BATCH_ROWS = env("GX_BATCH_ROWS", 1_000_000, int)  # rows Great Expectations holds at once
+EARLIEST_DATE = env("EARLIEST_DATE", "1970-01-01", str)  # a date before this is a placeholder, not a date
 FUTURE_TOLERANCE_HOURS = env("FUTURE_TOLERANCE_HOURS", 24, int)  # a date this far past the run's start is `in_future`
 
 # ── Engine ──────────────────────────────────────────────────────────────────────────────────────────────────────────

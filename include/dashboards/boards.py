@@ -87,9 +87,7 @@ def read_dashboard(client: Elasticsearch, analysis: catalogue.Analysis, dimensio
         "dimensions": values,
         "has_reports": bool(headers),
         "reports": {name: _told(header) for name, header in headers.items()},
-        "panels": [
-            _shown(one, found[one.id], headers.get(one.report_type.type), dimension, fields) for one in placed
-        ],
+        "panels": [_shown(one, found[one.id], headers.get(one.report_type.type), dimension, fields) for one in placed],
     }
 
 

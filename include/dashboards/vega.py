@@ -92,7 +92,9 @@ def draw(panel: Panel, rows: Iterable[Row], fields: Mapping[str, Field]) -> Draw
     if panel.mark == "table":
         return Drawing(chosen, columns, notes=_notes(panel, chosen))
     if all(row.get(name) is None for row in chosen for name in _values(panel)):
-        reason = "There are rows, but no values yet: their periods are not over, or too few customers stand behind them."
+        reason = (
+            "There are rows, but no values yet: their periods are not over, or too few customers stand behind them."
+        )
         return Drawing(chosen, columns, reason=reason)
     if panel.mark == "metric":
         return Drawing(chosen, columns, tiles=_tiles(panel, chosen, fields), notes=_notes(panel, chosen))
@@ -122,7 +124,7 @@ def theme(*, dark: bool) -> Spec:
         "bar": {"color": palette[0]},
         "line": {"color": palette[0], "strokeWidth": 2},
         "area": {"color": palette[0]},
-        "point": {"color": palette[0]},
+        "point": {"color": palette[0], "fill": palette[0]},
         "rule": {"color": muted},
         "text": {"color": text, "font": font},
         "range": {"category": list(palette), "ordinal": {"scheme": "viridis"}, "heatmap": {"scheme": "viridis"}},
@@ -166,7 +168,9 @@ def format_of(field: Field) -> str | None:
         case "long":
             return "number"
         case "double":
-            return {"share": "percent", "currency": "money", "hours": "hours", "days": "days"}.get(field.unit, "decimal")
+            return {"share": "percent", "currency": "money", "hours": "hours", "days": "days"}.get(
+                field.unit, "decimal"
+            )
         case _:
             return None
 
@@ -324,12 +328,17 @@ class _Chart:
     def x_encoding(self) -> Spec:
         axis: Spec = {"title": self.x_title, "grid": False}
         if self.x_type == "date":
-            return {"field": "x", "type": "temporal", "scale": {"type": "utc"}, "axis": {**axis, "labelFlush": True}}
+            time = {"format": self._day_format(), "tickCount": {"expr": "ceil(width / 110)"}, "labelFlush": True}
+            return {"field": "x", "type": "temporal", "scale": {"type": "utc"}, "axis": {**axis, **time}}
         if self.x_type in ("long", "double"):
             whole = {"tickMinStep": 1} if self.x_type == "long" else {}
             scale = {"zero": False, "nice": False}
             return {"field": "x", "type": "quantitative", "scale": scale, "axis": {**axis, **whole, "format": "~s"}}
         return {"field": "label", "type": "ordinal", "sort": None, "axis": axis}
+
+    def _day_format(self) -> str:
+        are_months = self.x == "period" and all(len(row["label"]) == len("2024-01") for row in self.drawn)
+        return "%b %Y" if are_months else "%d %b %Y"
 
     def y_encoding(self, *, stack: str | None = None) -> Spec:
         axis = {"title": self.y_title, "format": AXIS_FORMATS[self.panel.format], **self._whole_ticks()}
@@ -350,7 +359,9 @@ class _Chart:
         return {"color": {"field": "series", "type": "nominal", "sort": None, "legend": legend, **scale}}
 
     def tooltip(self) -> list[Spec]:
-        tips: list[Spec] = [{"field": "label", "type": "nominal", "title": self.x_title or title_of(self.x, self.fields)}]
+        tips: list[Spec] = [
+            {"field": "label", "type": "nominal", "title": self.x_title or title_of(self.x, self.fields)}
+        ]
         if self.is_split:
             tips.append({"field": "series", "type": "nominal", "title": self.series_title or "Series"})
         shape = D3_FORMATS[self.panel.format]
@@ -383,7 +394,6 @@ def _line(chart: _Chart) -> Spec:
     stack = "zero" if is_area and chart.is_split else None
     color = chart.color_encoding()
     encoding = {"x": chart.x_encoding(), "y": chart.y_encoding(stack=stack), **color}
-    # Data in the order of the report: without this, Vega-Lite would sort by x, which is the same for dates.
     solid: Spec = {"type": "area", "opacity": 0.75, "line": not chart.is_split} if is_area else {"type": "line"}
     dashed: Spec = (
         {"type": "area", "opacity": 0.3, "line": {"strokeDash": [5, 4]}}
@@ -406,17 +416,16 @@ def _line(chart: _Chart) -> Spec:
     per_series = len(chart.drawn) / max(1, len({row.get("series") for row in chart.drawn}))
     shown = 1 if per_series <= POINTS_SHOWN and not (is_area and chart.is_split) else 0
     hollow = {"condition": {"test": OPEN, "value": 0}, "value": shown}
-    point = {"type": "point", "size": 34, "filled": False, "strokeOpacity": shown}
-    fill = {"fill": color["color"]} if color else {}
-    layers.append(
-        {"mark": point, "encoding": {**encoding, **fill, "fillOpacity": hollow, "tooltip": chart.tooltip()}}
-        if color
-        else {
-            "mark": {**point, "filled": False},
-            "encoding": {**encoding, "tooltip": chart.tooltip()},
-        }
-    )
+    # With more points than that they are still there, unseen, to be pointed at.
+    point = {"type": "point", "size": 34, "strokeOpacity": shown}
+    layers.append({"mark": point, "encoding": {**encoding, **_filled(color, hollow), "tooltip": chart.tooltip()}})
     return {"data": chart.data, "height": HEIGHT, "layer": layers}
+
+
+def _filled(color: Spec, opacity: Spec) -> Spec:
+    """Encodings that fill points in the colour of their outline, without a second legend."""
+    fill = {"fill": {**color["color"], "legend": None}} if color else {}
+    return {**fill, "fillOpacity": opacity}
 
 
 def _unfinished(drawn: Sequence[Row]) -> list[Row]:
@@ -446,7 +455,7 @@ def _bar(chart: _Chart) -> Spec:
     stacked = chart.is_split and chart.panel.format in ADDITIVE
     stack = "zero" if stacked else None
     color = chart.color_encoding()
-    stroke = {"stroke": color["color"]} if color else {}
+    stroke = {"stroke": {**color["color"], "legend": None}} if color else {}
     shared = {**color, **stroke, **UNFINISHED_BAR, "tooltip": chart.tooltip()}
     side_by_side = {"field": "series", "sort": None} if chart.is_split and not stacked else None
     if chart.x_type in ("keyword", "boolean"):
@@ -454,7 +463,9 @@ def _bar(chart: _Chart) -> Spec:
     encoding: Spec = {"y": chart.y_encoding(stack=stack), **shared}
     if chart.x_type == "date" and side_by_side is None:
         _add_ends(chart.drawn)
-        encoding |= {"x": chart.x_encoding(), "x2": {"field": "end"}}
+        # A bar with two ends across is one that Vega-Lite would neither stack nor stand on zero.
+        height = {"y": {**encoding["y"], "field": "top", "stack": None}, "y2": {"field": "bottom"}}
+        encoding |= {"x": chart.x_encoding(), "x2": {"field": "end"}, **height}
     else:
         axis = {"title": chart.x_title, "grid": False, "labelAngle": 0}
         encoding["x"] = {"field": "label", "type": "ordinal", "sort": None, "axis": axis}
@@ -479,7 +490,11 @@ def _lying_bars(chart: _Chart, shared: Spec, side_by_side: Spec | None, stack: s
 
 
 def _add_ends(drawn: list[Row]) -> None:
-    """Give each row the end of its bar: nine tenths of the shortest distance between two periods."""
+    """Give each row the corners of its bar: nine tenths of the shortest period wide, on top of those before it."""
+    heights: dict[str, float] = {}
+    for row in drawn:
+        row["bottom"] = heights.get(row["x"], 0)
+        row["top"] = heights[row["x"]] = row["bottom"] + (row["value"] or 0)
     starts = sorted({_instant(row["x"]) for row in drawn})
     step = min((after - before for before, after in pairwise(starts)), default=timedelta(days=1))
     for row in drawn:
@@ -508,14 +523,18 @@ def _heatmap(chart: _Chart) -> Spec:
     group_title = chart.series_title or ""
     rows = len({row["series"] for row in chart.drawn})
     step = max(8, min(CELL_STEP, TALLEST // rows))
-    shape = D3_FORMATS[chart.panel.format]
     across: Spec = {"title": chart.x_title, "labelAngle": 0 if chart.x_type in ("long", "double") else -40}
     encoding: Spec = {
         "x": {"field": "label", "type": "ordinal", "sort": None, "axis": across},
         "y": {"field": "series", "type": "ordinal", "sort": None, "axis": {"title": group_title}},
     }
     color_title = chart.panel.y_title or chart._title(chart.value_names[0])
-    legend = {"title": color_title, "format": AXIS_FORMATS[chart.panel.format], "gradientLength": 160, "direction": "horizontal"}
+    legend = {
+        "title": color_title,
+        "format": AXIS_FORMATS[chart.panel.format],
+        "gradientLength": 160,
+        "direction": "horizontal",
+    }
     cells: Spec = {
         "mark": {"type": "rect"},
         "encoding": {
@@ -540,16 +559,18 @@ def _heatmap(chart: _Chart) -> Spec:
                 },
             }
         )
-    del shape
-    return {"data": {"name": "rows", "values": chart.drawn}, "height": {"step": step}, "encoding": encoding, "layer": layers}
+    return {
+        "data": {"name": "rows", "values": chart.drawn},
+        "height": {"step": step},
+        "encoding": encoding,
+        "layer": layers,
+    }
 
 
 def _scatter(chart: _Chart) -> Spec:
-    filled = {"fillOpacity": {"condition": {"test": OPEN, "value": 0}, "value": 0.6}}
     color = chart.color_encoding()
+    filled = _filled(color, {"condition": {"test": OPEN, "value": 0}, "value": 0.6})
     encoding = {"x": chart.x_encoding(), "y": chart.y_encoding(), **color, **filled, "tooltip": chart.tooltip()}
-    if color:
-        encoding["fill"] = color["color"]
     return {"data": chart.data, "height": HEIGHT, "mark": {"type": "point", "size": 50}, "encoding": encoding}
 
 

@@ -332,22 +332,19 @@ def _stored_latest(client: Elasticsearch, name: str, report_type: str) -> list[_
 
 def _versions(client: Elasticsearch) -> Iterator[Row]:
     """Every version of every report: how many documents it has, how many are headers, how many say they are latest."""
-    names = ("report_name", "type", "report_date", "version")
+    day = {"date_histogram": {"field": "report_date", "calendar_interval": "day", "format": "yyyy-MM-dd"}}
+    sources: list[Row] = [
+        *({name: {"terms": {"field": name}}} for name in ("report_name", "type", "version")),
+        {"report_date": day},
+    ]
     after: Row = {}
     while True:
-        composite: Row = {
-            "size": 1_000,
-            "sources": [
-                {name: {"terms": {"field": name, **({"format": "yyyy-MM-dd"} if name == "report_date" else {})}}}
-                for name in names
-            ],
-        }
         found = client.search(
             index=index_name(REPORTS),
             size=0,
             aggs={
                 "versions": {
-                    "composite": {**composite, **({"after": after} if after else {})},
+                    "composite": {"size": 1_000, "sources": sources, **({"after": after} if after else {})},
                     "aggs": {
                         "headers": {"filter": {"term": {"is_header": True}}},
                         "latest": {"filter": {"term": {"is_latest": True}}},

@@ -64,9 +64,7 @@ class Observed:
             )
             for name in self.dimensions
         }
-        filled = joined.mutate(
-            **{code: ibis.coalesce(joined[code], unknown[code]).cast("int16") for code in codes}
-        )
+        filled = joined.mutate(**{code: ibis.coalesce(joined[code], unknown[code]).cast("int16") for code in codes})
         return by_dimension(filled, self.dimensions)
 
 

@@ -42,7 +42,7 @@ def analyse(context: Context, name: str, staged: dict[str, Any]) -> dict[str, An
         if reason:
             skip(name, reason, run=run, report_date=report_date)
             raise AirflowSkipException(reason)
-        tables = snapshot.tables(dimensions=run.dimensions, week_start=configs.WEEK_START)
+        tables = snapshot.analysis_tables(dimensions=run.dimensions, week_start=configs.WEEK_START)
         reports = compute(name, tables, as_of=report_date)
         return write(name, reports, run=run, report_date=report_date)
 

@@ -65,7 +65,7 @@ def _write_scores(snapshot: Snapshot, names: list[str], *, as_of: date) -> None:
     scoring = [name for name in names if hasattr(catalogue.analysis(name).module, "customer_scores")]
     for name in scoring:
         module = catalogue.analysis(name).module
-        tables = snapshot.tables(dimensions=(), week_start=configs.WEEK_START)
+        tables = snapshot.analysis_tables(dimensions=(), week_start=configs.WEEK_START)
         scores = module.customer_scores(tables, as_of=as_of)
         with Progress("publish", unit=f"{name} scores", total=len(scores)) as progress:
             result = write_scores(connect(), scores, progress=progress.advance)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -46,6 +46,12 @@ class Run:
         from include.staging.storage import storage
 
         return storage(configs.STAGING_URL) / "runs" / self.key
+
+    @property
+    def latest_instant(self) -> datetime:
+        """The last instant that is not in the future for this run's rows: UTC without a zone."""
+        started = self.started_at.astimezone(UTC).replace(tzinfo=None)
+        return started + timedelta(hours=configs.FUTURE_TOLERANCE_HOURS)
 
     def report_date(self, newest_complete_day: date) -> date:
         """The `as_of` of every analysis: the parameter, else a scheduled run's last day, else the newest data's."""

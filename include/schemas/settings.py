@@ -2,7 +2,6 @@
 
 import ast
 from dataclasses import dataclass
-from pathlib import Path
 
 import configs
 

@@ -1,8 +1,8 @@
 """CSV files on a disk or an object store, streamed as Arrow batches.
 
-Memory stays at a few times `block_bytes`, whatever the size of a file. One byte that is no text costs one row, not the
-file. Line numbers are exact: the parser numbers records, and the line breaks inside quoted values, inside malformed
-rows and before the header are counted on top.
+Memory stays below about fifty times `block_bytes` (the parser reads ahead), whatever the size of a file. One byte that
+is no text costs one row, not the file. Line numbers are exact: the parser numbers records, and the line breaks inside
+quoted values, inside malformed rows and before the header are counted on top.
 """
 
 from __future__ import annotations

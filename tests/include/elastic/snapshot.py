@@ -1,7 +1,5 @@
 """Small snapshots for these tests: a DuckDB with the views that staging gives."""
 
-# ruff: noqa: DTZ001 - staged instants are UTC without a zone
-
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any

@@ -1,7 +1,5 @@
 """What the documents of `orders` and `downloads` look like; the engine builds them, Python's json reads them back."""
 
-# ruff: noqa: DTZ001 - staged instants are UTC without a zone
-
 import json
 import math
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Loading a snapshot into a real node."""
 
-# ruff: noqa: DTZ001 - staged instants are UTC without a zone
-
 from datetime import datetime
 from decimal import Decimal
 
@@ -124,7 +122,7 @@ def test_scores_survive_a_reload_and_a_full_refresh(client: Elasticsearch) -> No
 
 def test_a_score_of_an_unknown_customer_is_named(client: Elasticsearch) -> None:
     load_downloads(client, snapshot([session()]), snapshot="v1")
-    with pytest.raises(DocumentsRejected, match="document_missing_exception, e.g. `nobody`"):
+    with pytest.raises(DocumentsRejected, match=r"document_missing_exception, e.g. `nobody`"):
         write_scores(client, pd.DataFrame({"client": ["nobody"], "frequency": [1]}))
 
 

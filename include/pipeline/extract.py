@@ -1,0 +1,38 @@
+"""Read one source: good rows to this run's landing files, bad ones to quarantine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import configs
+from include.pipeline.run import run_from_context, said_plainly
+from include.quality.extract import extract_rows
+from include.sources.definition import Source, load_sources
+from include.sources.read import check_source, read_source
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+
+def extract(context: Context, kind: str) -> dict[str, Any]:
+    """What became of the rows of the source `kind`, and where the good ones are."""
+    with said_plainly():
+        run = run_from_context(context)
+        source = configured_source(kind)
+        options = check_source(source).options
+        found = extract_rows(
+            source,
+            read_source(source, options),
+            options,
+            target=run.folder,
+            run_id=run.run_id,
+            latest=run.latest_instant,
+            start=run.start,
+            end=run.end,
+        )
+        return found.as_reference()
+
+
+def configured_source(kind: str) -> Source:
+    """The definition of one source in sources.yaml."""
+    return next(source for source in load_sources(configs.SOURCES_FILE).all if source.name == kind)
