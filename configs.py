@@ -66,7 +66,7 @@ WEEK_START = env("WEEK_START", "monday", str)  # the day a week begins on: monda
 
 # ── Sources and quality ─────────────────────────────────────────────────────────────────────────────────────────────
 EXTRACT_BATCH_ROWS = env("EXTRACT_BATCH_ROWS", 100_000, int)  # rows read at once; more is faster and takes more memory
-CSV_BLOCK_BYTES = env("CSV_BLOCK_BYTES", 8_000_000, int)  # bytes of CSV parsed at once; no line may be longer
+CSV_BLOCK_BYTES = env("CSV_BLOCK_BYTES", 2_000_000, int)  # bytes of CSV parsed at once; no line may be longer
 MAX_QUARANTINED_SHARE = env(
     "MAX_QUARANTINED_SHARE", 0.05, float
 )  # a source with a larger share of bad rows fails the run
@@ -113,14 +113,17 @@ CONFIDENCE_LEVEL = env("CONFIDENCE_LEVEL", 0.95, float)  # of every interval
 COHORT_MAX_OFFSET_DAYS = env("COHORT_MAX_OFFSET_DAYS", 15, int)  # last column of the daily cohort tables
 COHORT_MAX_OFFSET_WEEKS = env("COHORT_MAX_OFFSET_WEEKS", 15, int)  # last column of the weekly cohort tables
 COHORT_MAX_OFFSET_MONTHS = env("COHORT_MAX_OFFSET_MONTHS", 24, int)  # last column of monthly retention and revenue
-COHORTS_KEPT_DAYS = env("COHORTS_KEPT_DAYS", 60, int)  # newest daily cohorts in the tables; the averages use all
-COHORTS_KEPT_WEEKS = env("COHORTS_KEPT_WEEKS", 52, int)  # newest weekly cohorts in the tables
-COHORTS_KEPT_MONTHS = env("COHORTS_KEPT_MONTHS", 36, int)  # newest monthly cohorts in the tables
+COHORTS_KEPT_DAYS = env("COHORTS_KEPT_DAYS", 30, int)  # newest daily cohorts in the tables; the averages use all
+COHORTS_KEPT_WEEKS = env("COHORTS_KEPT_WEEKS", 26, int)  # newest weekly cohorts in the tables
+COHORTS_KEPT_MONTHS = env("COHORTS_KEPT_MONTHS", 24, int)  # newest monthly cohorts in the tables
 
 # ── Analyses: descriptive statistics ────────────────────────────────────────────────────────────────────────────────
 PAYMENT_BINS_MIN = env("PAYMENT_BINS_MIN", 5, int)  # fewest bins of the payment distribution
 PAYMENT_BINS_MAX = env("PAYMENT_BINS_MAX", 50, int)  # most bins; amounts past the last edge share an open bin
 ORDER_COUNT_MAX = env("ORDER_COUNT_MAX", 20, int)  # customers with this many orders or more are counted together
+ACTIVITY_KEPT_DAYS = env(
+    "ACTIVITY_KEPT_DAYS", 730, int
+)  # newest days in the daily tables; weeks and months are all kept
 KPI_PERIOD_DAYS = env("KPI_PERIOD_DAYS", 7, int)  # length of the KPI period, compared with the one before it
 ACTIVE_WINDOW_PERIODS = env("ACTIVE_WINDOW_PERIODS", 1, int)  # a customer away longer than this many periods is dormant
 JOURNEY_MAX_ORDERS = env("JOURNEY_MAX_ORDERS", 10, int)  # steps of the customer journey

@@ -26,7 +26,7 @@ import configs
 from include import catalogue
 from include.pipeline.parameters import configured_kinds, cron, parameters
 
-Reference = dict[str, Any]  # paths, counts and ids: all that travels between tasks
+Reference = Any  # a dict of paths, counts and ids: all that travels between tasks; XComArg while Airflow parses
 
 
 def schedule() -> Any:

@@ -57,8 +57,8 @@ def _read(path: Path, group: str) -> Analysis:
     assigned = {
         target.id: node.value
         for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name)
     }
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

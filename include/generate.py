@@ -3,6 +3,7 @@
 import sys
 
 from include.measures import documentation as metrics
+from include.quality import documentation as quality
 from include.quality import suites
 from include.schemas import settings
 
@@ -12,6 +13,7 @@ def rendered() -> dict[str, str]:
     return {
         "docs/configuration.md": settings.render_documentation(),
         "docs/metrics.md": metrics.render(),
+        "docs/quality.md": quality.render(),
         **suites.rendered(),
     }
 

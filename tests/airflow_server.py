@@ -43,7 +43,7 @@ class AirflowServer:
 
 @contextmanager
 def airflow_api_server(folder: Path, settings: Mapping[str, str]) -> Iterator[AirflowServer]:
-    """Migrate a database in `folder` and serve it; `settings` are further environment variables (ELASTICSEARCH_URL…)."""
+    """Migrate a database in `folder` and serve it; `settings` are further variables (ELASTICSEARCH_URL…)."""
     home = folder / "airflow"
     home.mkdir(parents=True)
     log = folder / "api-server.log"

@@ -11,8 +11,8 @@ ACTIVE_WINDOW_PERIODS-th period in a row without a session. So active = new + re
 of one, active = active before − dormant + new + resurrected.
 
 Every calendar runs without gaps from the first session to the report date: a period in which nothing happened is a row
-of zeros, and hourly averages are divided by all days. A KPI is compared with the equally long period directly before;
-where the data do not reach back that far, there is no change.
+of zeros, and hourly averages are divided by all days. Daily tables keep the newest ACTIVITY_KEPT_DAYS days. A KPI is
+compared with the equally long period directly before; where the data do not reach back that far, there is no change.
 
 The payment distribution chooses its bins by Freedman and Diaconis' rule [1]_ up to the 99th percentile, rounded to a
 width people can read; amounts above share one open bin. The rule assumes a smooth distribution: a shop with three fixed
@@ -26,14 +26,14 @@ of regulars only. An order on a day before the download is left out of the first
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-import configs
 import ibis
 import numpy as np
 import pandas as pd
 
+import configs
 from include.dashboards.panel import Panel
 from include.measures.dimension import by_dimension, labelled
 from include.measures.observed import Observed, definition, observed
@@ -48,7 +48,7 @@ from include.measures.periods import (
     period_of,
 )
 from include.measures.rates import with_rate
-from include.measures.results import held, ratio, report_rows, result
+from include.measures.results import held, ratio, records, report_rows, result
 from include.schemas.reports import Field, Report, ReportType
 
 if TYPE_CHECKING:
@@ -57,10 +57,17 @@ if TYPE_CHECKING:
     from include.staging.tables import Tables
 
 READS = ("sessions", "customers")
-LATEST = "latest period"
 ALL_TIME = "all time"
 UNITS = 10_000  # of money in one unit of currency: amounts have four decimals
 WIDTHS = sorted({step * 10**power // 10 for power in range(1, 19) for step in (10, 20, 25, 50)} - {2})
+
+
+def kpi_window(days: int) -> str:
+    """What the KPI period is called."""
+    return "last day" if days == 1 else f"last {days} days"
+
+
+LATEST = kpi_window(configs.KPI_PERIOD_DAYS)
 
 FIELDS: dict[str, Field] = {
     "buyers": Field("long", "distinct customers with an order", "customers"),
@@ -84,7 +91,7 @@ FIELDS: dict[str, Field] = {
     "order_count": Field("long", "orders of a customer", "orders"),
     "order_count_label": Field("keyword", "orders of a customer; the last one stands for that many or more"),
     "metric": Field("keyword", "which KPI"),
-    "window": Field("keyword", f"`{LATEST}` (KPI_PERIOD_DAYS days up to the report date) or `{ALL_TIME}`"),
+    "window": Field("keyword", f"`last … days` (KPI_PERIOD_DAYS, up to and including the report date) or `{ALL_TIME}`"),
     "value": Field("double", "the KPI in the window"),
     "previous_value": Field("double", "the KPI in the equally long window before"),
     "change_rate": Field("double", "(value - previous value) / previous value", "share"),
@@ -171,7 +178,7 @@ def _kpi_panels() -> tuple[Panel, ...]:
                 format=unit,  # type: ignore[arg-type]
                 where={"metric": metric, "window": LATEST},
                 width=2,
-                how_to_read=f"{title} in the KPI period that ends on the report date.",
+                how_to_read=f"{title} in the {LATEST} up to and including the report date.",
             )
             for metric, title, unit in shown
         ),
@@ -235,7 +242,7 @@ REPORTS: tuple[ReportType, ...] = (
             "revenue_per_day",
             "customers_per_day",
             "n",
-        ),  # fmt: skip
+        ),
         ("dimension", "hour_of_day"),
         (
             Panel(
@@ -274,7 +281,7 @@ REPORTS: tuple[ReportType, ...] = (
             "average_order_value",
             "customers",
             "buyers",
-        ),  # fmt: skip
+        ),
         ("dimension", "period"),
         tuple(
             Panel(
@@ -327,7 +334,7 @@ REPORTS: tuple[ReportType, ...] = (
             "returning_customers",
             "resurrected_customers",
             "dormant_customers",
-        ),  # fmt: skip
+        ),
         ("dimension", "granularity", "period"),
         (_lifecycle_panel("weekly", "week"), _lifecycle_panel("monthly", "month")),
     ),
@@ -346,7 +353,7 @@ REPORTS: tuple[ReportType, ...] = (
             "denominator",
             "ci_low",
             "ci_high",
-        ),  # fmt: skip
+        ),
         ("dimension", "bin"),
         (
             Panel(
@@ -373,7 +380,7 @@ REPORTS: tuple[ReportType, ...] = (
             "denominator",
             "ci_low",
             "ci_high",
-        ),  # fmt: skip
+        ),
         ("dimension", "order_count"),
         (
             Panel(
@@ -383,7 +390,7 @@ REPORTS: tuple[ReportType, ...] = (
                 y="customers",
                 x_title="Orders of a customer",
                 y_title="Customers",
-                how_to_read="How many of the customers with a session have ordered that often; 0 came but never ordered.",
+                how_to_read="How many customers with a session have ordered that often; 0 came but never ordered.",
             ),
         ),
     ),
@@ -423,12 +430,11 @@ SETTINGS: dict[str, object] = {
     "payment_bins_min": configs.PAYMENT_BINS_MIN,
     "payment_bins_max": configs.PAYMENT_BINS_MAX,
     "order_count_max": configs.ORDER_COUNT_MAX,
+    "kept_days": configs.ACTIVITY_KEPT_DAYS,
     "kpi_period_days": configs.KPI_PERIOD_DAYS,
     "active_window_periods": configs.ACTIVE_WINDOW_PERIODS,
     "journey_max_orders": configs.JOURNEY_MAX_ORDERS,
 }
-
-SUMS = ("sessions", "orders", "revenue", "discount")
 
 
 def descriptive_statistics(
@@ -440,6 +446,7 @@ def descriptive_statistics(
     payment_bins_min: int = 5,
     payment_bins_max: int = 50,
     order_count_max: int = 20,
+    kept_days: int = 730,
     kpi_period_days: int = 7,
     active_window_periods: int = 1,
     journey_max_orders: int = 10,
@@ -464,6 +471,8 @@ def descriptive_statistics(
         journey, early = _customer_journey(orders, seen, journey_max_orders)
 
     activity = pd.concat([periods[granularity] for granularity in GRANULARITIES], ignore_index=True)
+    is_old = (activity["granularity"] == "day") & (activity["period"] <= as_of - timedelta(days=kept_days))
+    activity = activity[~is_old].reset_index(drop=True)
     if not seen.has_discount:
         activity["discount"] = np.nan
     activity["average_order_value"] = ratio(activity["revenue"], activity["orders"])
@@ -495,6 +504,7 @@ def descriptive_statistics(
         kpi_period=f"the {kpi_period_days} days up to {as_of.isoformat()}, and the {kpi_period_days} days before them",
         active="a customer with a session in the period",
         dormant_after_periods=active_window_periods,
+        newest_days_kept=kept_days,
     )
     headline = _headline(kpis)
     warnings = [] if seen.has_discount else ["The sessions have no discount column, so discounts are unknown."]
@@ -517,27 +527,23 @@ def descriptive_statistics(
 
 
 def _sums(table: ir.Table) -> dict[str, Any]:
-    """The additive measures of session rows."""
+    """The additive measures of session rows; money is added exactly and leaves as a floating-point number."""
     sums = {
         "sessions": table.count(),
         "orders": table.is_order.sum(),
-        "revenue": table.amount.sum(),
+        "revenue": table.amount.sum().cast("float64"),
     }
-    return sums | ({"discount": table.discount.sum()} if "discount" in table.columns else {})
-
-
-def _added(table: ir.Table) -> dict[str, Any]:
-    """The additive measures added up further; money leaves as a floating-point number only here."""
-    kinds = {"sessions": "int64", "orders": "int64", "revenue": "float64", "discount": "float64"}
-    return {name: table[name].sum().cast(kinds[name]) for name in SUMS if name in table.columns}
+    return sums | ({"discount": table.discount.sum().cast("float64")} if "discount" in table.columns else {})
 
 
 def _per_period(
     sessions: ir.Table, granularity: Granularity, window: int, first_day: pd.Series, as_of: date, week_start: str
 ) -> pd.DataFrame:
     """One row per dimension and period of the calendar: sums, distinct customers, and customers coming and going."""
-    keys = {"dimension": sessions.dimension, "client_code": sessions.client_code, "period": sessions[granularity]}
-    active = sessions.group_by(**keys).agg(**_sums(sessions))
+    period = {"dimension": sessions.dimension, "period": sessions[granularity]}
+    # Apart from the distinct customers: adding up needs no group per customer, which costs most of the time.
+    added = result(sessions.group_by(**period).agg(**_sums(sessions)))
+    active = sessions.group_by(**period, client_code=sessions.client_code).agg(is_buyer=sessions.is_order.any())
     by_client = ibis.window(group_by=["dimension", "client_code"], order_by="period")
     active = active.mutate(
         since=active.period - active.period.lag().over(by_client),
@@ -545,15 +551,14 @@ def _per_period(
     )
     counted = result(
         active.group_by(["dimension", "period"]).agg(
-            **_added(active),
             customers=active.count(),
-            buyers=(active.orders > 0).sum(),
+            buyers=active.is_buyer.sum(),
             new_customers=active.since.isnull().sum(),
             returning_customers=(active.since <= window).fill_null(False).sum(),
             resurrected_customers=(active.since > window).fill_null(False).sum(),
             leaving=(active.until.isnull() | (active.until > window)).sum(),
         )
-    )
+    ).merge(added, on=["dimension", "period"])
     last = period_of(as_of, granularity, week_start)
     starts = {code: _period_of_day(day, granularity, week_start) for code, day in first_day.items()}
     full = calendar(pd.Series(starts, dtype="int64"), last).merge(counted, how="left", on=["dimension", "period"])
@@ -562,7 +567,7 @@ def _per_period(
     leaving = leaving.rename(columns={"leaving": "dormant_customers"})
     full = full.merge(leaving, how="left", on=["dimension", "period"]).fillna({"dormant_customers": 0})
     complete = are_complete(full["period"], granularity, week_start, as_of)
-    counts = [name for name in full if name not in ("dimension", "period", "revenue", "discount")]
+    counts = [str(name) for name in full if name not in ("dimension", "period", "revenue", "discount")]
     full[counts] = full[counts].astype("int64")
     return full.assign(
         granularity=granularity,
@@ -594,7 +599,7 @@ def _hour_of_day(sessions: ir.Table, first_day: pd.Series, as_of: date) -> pd.Da
 
 
 def _per_customer(sessions: ir.Table, as_of: date, days: int) -> ir.Table:
-    """One row per dimension and customer: sums of all time (`_0`), of the KPI period (`_1`), of the one before (`_2`)."""
+    """One row per dimension and customer: sums of all time (`_0`), the KPI period (`_1`), the one before (`_2`)."""
     last = day_number(as_of)
     age = last - sessions.day
     windows = {0: age >= 0, 1: age < days, 2: (age >= days) & (age < 2 * days)}
@@ -631,7 +636,7 @@ def _kpis(customers: ir.Table, first_day: pd.Series, as_of: date, days: int, *, 
         return wide[f"{metric}_{number}"].to_numpy("float64")
 
     parts = []
-    for window, number in ((LATEST, 1), (ALL_TIME, 0)):
+    for window, number in ((kpi_window(days), 1), (ALL_TIME, 0)):
         for metric in metrics:
             value = values(metric, number)
             compared = reaches_back.to_numpy() if number else np.zeros(len(wide), dtype=bool)
@@ -656,10 +661,9 @@ def _kpis(customers: ir.Table, first_day: pd.Series, as_of: date, days: int, *, 
 
 def _headline(kpis: pd.DataFrame) -> dict[str, float]:
     of_all = kpis[(kpis["dimension"] == 0) & kpis["value"].notna()]
-    suffix = {LATEST: "_latest_period", ALL_TIME: ""}
     return {
-        f"{row.metric}{suffix[str(row.window)]}": round(float(row.value), 6)  # type: ignore[arg-type]
-        for row in of_all.itertuples()
+        row.metric if row.window == ALL_TIME else f"{row.metric}_latest_period": round(float(row.value), 6)
+        for row in records(of_all)
     }
 
 
@@ -722,10 +726,10 @@ def _payment_distribution(orders: ir.Table, fewest: int, most: int) -> pd.DataFr
             row.dimension,
             *payment_bins(row.n, row.low, row.quarter, row.three_quarters, row.high, fewest=fewest, most=most),
         )
-        for row in shape.itertuples(index=False)
+        for row in records(shape)
     ]
     edges = pd.DataFrame(chosen, columns=["dimension", "start", "width", "bins"]).astype(
-        {"dimension": "int16", "start": "int64", "width": "int64", "bins": "int64"}
+        {"dimension": "int32", "start": "int64", "width": "int64", "bins": "int64"}
     )
     joined = orders.join(ibis.memtable(edges), "dimension")
     number = ibis.least((joined.amount - joined.start) // joined.width, joined.bins).cast("int64")

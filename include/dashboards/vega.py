@@ -10,7 +10,7 @@ colour vision.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -22,20 +22,21 @@ Row = dict[str, Any]
 Spec = dict[str, Any]
 
 D3_FORMATS: dict[Format, str] = {
-    "number": ",.0f",
+    "number": ",.2~f",
     "decimal": ",.2f",
     "money": ",.2f",
     "percent": ".1%",
     "hours": ",.1f",
     "days": ",.1f",
 }
-AXIS_FORMATS: dict[Format, str] = {**D3_FORMATS, "decimal": ",.3~f", "money": "~s", "percent": ".0~%", "number": "~s"}
 FORMAT_UNITS: dict[Format, str] = {"hours": "hours", "days": "days"}
-ADDITIVE: tuple[Format, ...] = ("number", "money")  # bars of these are stacked, of others put side by side
+ADDITIVE: tuple[Format, ...] = ("number", "money")  # a breakdown of these is stacked, of others put side by side
 EVIDENCE = ("numerator", "denominator", "n", "customers", "ci_low", "ci_high", "p_value")  # shown with every value
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#666666")
 OKABE_ITO_ON_DARK = ("#56B4E9", "#E69F00", "#2CC295", "#E79BC4", "#5C9BE6", "#FF7F3F", "#F0E442", "#BBBBBB")
+
+SHAPES = ["circle", "square", "cross", "diamond", "triangle-up"]
 
 HEIGHT = 260
 BAR_STEP = 26
@@ -44,6 +45,8 @@ TALLEST = 720
 POINTS_SHOWN = 60  # a line with more points than this is drawn without them
 CELLS_LABELLED = 400  # a heatmap with more cells than this carries no numbers
 LEGEND_ENTRIES = 12
+BARS_SHOWN = 140  # more bars than this over time are drawn as lines: they would be thinner than a hair
+LABEL_STANDING = 14  # bars of names with more letters than this lie down
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def draw(panel: Panel, rows: Iterable[Row], fields: Mapping[str, Field]) -> Draw
         raise ValueError(f"The panel {panel.title!r} has the mark {panel.mark!r}, which is not drawn here.")
     if panel.x is None:
         raise ValueError(f"The panel {panel.title!r} is a {panel.mark} and needs an x.")
+    if _has_too_many_bars(panel, chosen, fields):
+        panel = replace(panel, mark="line")
     spec = drawers[panel.mark](_Chart(panel, chosen, fields))
     spec["$schema"] = "https://vega.github.io/schema/vega-lite/v6.json"
     spec["description"] = f"{panel.title}. {panel.how_to_read}"
@@ -124,7 +129,7 @@ def theme(*, dark: bool) -> Spec:
         "bar": {"color": palette[0]},
         "line": {"color": palette[0], "strokeWidth": 2},
         "area": {"color": palette[0]},
-        "point": {"color": palette[0], "fill": palette[0]},
+        "point": {"color": palette[0]},
         "rule": {"color": muted},
         "text": {"color": text, "font": font},
         "range": {"category": list(palette), "ordinal": {"scheme": "viridis"}, "heatmap": {"scheme": "viridis"}},
@@ -147,6 +152,7 @@ def theme(*, dark: bool) -> Spec:
             "labelFontSize": 11,
             "titleFontSize": 12,
             "labelLimit": 180,
+            "titleLimit": 320,
             "orient": "top",
             "symbolLimit": LEGEND_ENTRIES,
             "columns": {"expr": "max(1, floor(width / 150))"},
@@ -154,7 +160,7 @@ def theme(*, dark: bool) -> Spec:
     }
 
 
-def title_of(name: str, fields: Mapping[str, Field]) -> str:
+def title_of(name: str) -> str:
     """A field's name as a person reads it."""
     words = name.replace("_", " ")
     return words[:1].upper() + words[1:]
@@ -175,6 +181,15 @@ def format_of(field: Field) -> str | None:
             return None
 
 
+def short_format(shape: Format, values: Iterable[float | None]) -> str:
+    """The d3 format of numbers on an axis, a legend or a cell, where there is little room."""
+    largest = max((abs(value) for value in values if value is not None), default=0)
+    if shape == "percent":
+        return ".0~%" if largest >= 0.05 else ".1~%"
+    # Thousands and millions in short; never below, where d3 would write 0.2 as 200m.
+    return ".3~s" if largest >= 10_000 else ",.2~f" if largest < 10 else ",.1~f"
+
+
 def period_label(value: str, granularity: str | None) -> str:
     """A period's first day as its name: `2024-03`, `week of 2024-03-04`, `2024-03-04`."""
     day = str(value)[:10]
@@ -193,6 +208,13 @@ def _chosen(panel: Panel, rows: Iterable[Row]) -> list[Row]:
     return chosen if panel.limit is None else chosen[: panel.limit]
 
 
+def _has_too_many_bars(panel: Panel, rows: Sequence[Row], fields: Mapping[str, Field]) -> bool:
+    if panel.mark != "bar" or panel.x is None or fields[panel.x].type != "date":
+        return False
+    bars = len(rows) if not _is_stacked(panel) else len({row.get(panel.x) for row in rows})
+    return bars * len(panel.series) > BARS_SHOWN
+
+
 def _values(panel: Panel) -> tuple[str, ...]:
     """The fields whose values the panel is about."""
     if panel.mark == "heatmap":
@@ -206,13 +228,13 @@ def _columns(panel: Panel, rows: Sequence[Row], fields: Mapping[str, Field]) -> 
         named = (panel.x, panel.breakdown, *panel.series, panel.color, *(panel.band or ()), *EVIDENCE, "is_complete")
         present = {name for row in rows for name in row}
         shown = tuple(dict.fromkeys(name for name in named if name is not None and name in present))
-    return tuple(Column(name, title_of(name, fields), _column_format(panel, name, fields)) for name in shown)
+    return tuple(Column(name, title_of(name), _column_format(panel, name, fields)) for name in shown)
 
 
 def _column_format(panel: Panel, name: str, fields: Mapping[str, Field]) -> str | None:
     found = format_of(fields[name])
-    # The panel's format is the author's own word on its values; whole numbers stay whole.
-    return panel.format if name in _values(panel) and found == "decimal" and panel.format != "number" else found
+    # The panel's format is its author's own word on values that have no unit.
+    return panel.format if name in _values(panel) and found == "decimal" else found
 
 
 def _notes(panel: Panel, rows: Sequence[Row]) -> tuple[str, ...]:
@@ -232,20 +254,25 @@ def _notes(panel: Panel, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _tiles(panel: Panel, rows: Sequence[Row], fields: Mapping[str, Field]) -> tuple[Tile, ...]:
+    several = len(panel.series) > 1
     tiles = []
     for row in rows:
-        group = _text(row.get(panel.breakdown), row) if panel.breakdown else ""
+        group = _text(row.get(panel.breakdown)) if panel.breakdown else ""
+        notes = ["not over yet"] if row.get("is_complete") is False else []
+        if row.get("change_rate") is not None and not several:
+            notes.append(f"{row['change_rate']:+.1%} on the period before")
         for name in panel.series:
-            title = title_of(name, fields)
-            label = " · ".join(part for part in (group, title if len(panel.series) > 1 or not group else "") if part)
-            unfinished = "not over yet" if row.get("is_complete") is False else ""
-            found = _column_format(panel, name, fields)
-            shape = panel.format if found in (None, "date") else found
-            tiles.append(Tile(label, row.get(name), shape, unfinished))  # type: ignore[arg-type]
+            label = " · ".join(part for part in (group, title_of(name) if several else "") if part)
+            tiles.append(Tile(label, row.get(name), _tile_format(panel, name, fields), ", ".join(notes)))
     return tuple(tiles)
 
 
-def _text(value: Any, row: Row) -> str:
+def _tile_format(panel: Panel, name: str, fields: Mapping[str, Field]) -> Format:
+    found = format_of(fields[name])
+    return panel.format if found in (None, "date", "decimal") else found  # type: ignore[return-value]
+
+
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "(none)" if value is None else str(value)
@@ -284,7 +311,7 @@ class _Chart:
         }
         parts = [self._label(self.group, row)] if self.group else []
         if len(self.value_names) > 1:
-            parts.append(title_of(name, self.fields))
+            parts.append(title_of(name))
         if parts:
             drawn["series"] = " · ".join(parts)
         if self.panel.band:
@@ -297,7 +324,11 @@ class _Chart:
             label = period_label(row[name], row.get("granularity"))
             # On the axis of a heatmap there is no room for more than the day.
             return label.removeprefix("week of ") if self.panel.mark == "heatmap" else label
-        return _text(row.get(name), row)
+        return _text(row.get(name))
+
+    @property
+    def short_format(self) -> str:
+        return short_format(self.panel.format, [row["value"] for row in self.drawn])
 
     @property
     def data(self) -> Spec:
@@ -317,13 +348,17 @@ class _Chart:
         return self._title(self.value_names[0])
 
     def _title(self, name: str) -> str:
-        unit, title = self.fields[name].unit, title_of(name, self.fields)
+        unit, title = self.fields[name].unit, title_of(name)
         told = unit in ("", "share", "currency") or unit in title.lower()
         return title if told else f"{title} ({unit})"
 
     @property
+    def value_title(self) -> str:
+        return self._title(self.value_names[0])
+
+    @property
     def series_title(self) -> str | None:
-        return title_of(self.group, self.fields) if self.group and len(self.value_names) == 1 else None
+        return title_of(self.group) if self.group and len(self.value_names) == 1 else None
 
     def x_encoding(self) -> Spec:
         axis: Spec = {"title": self.x_title, "grid": False}
@@ -341,7 +376,7 @@ class _Chart:
         return "%b %Y" if are_months else "%d %b %Y"
 
     def y_encoding(self, *, stack: str | None = None) -> Spec:
-        axis = {"title": self.y_title, "format": AXIS_FORMATS[self.panel.format], **self._whole_ticks()}
+        axis = {"title": self.y_title, "format": self.short_format, **self._whole_ticks()}
         return {"field": "value", "type": "quantitative", "axis": axis, "stack": stack}
 
     def _whole_ticks(self) -> Spec:
@@ -355,29 +390,27 @@ class _Chart:
         legend = {"title": self.series_title}
         if self.group and self.fields[self.group].type in ("date", "long") and len(self.value_names) == 1:
             return {"color": {"field": "series", "type": "ordinal", "sort": None, "legend": legend}}
-        scale = {"scale": {"scheme": "tableau20"}} if count > len(OKABE_ITO) else {}
+        many = count > len(OKABE_ITO) and self.panel.mark != "scatter"
+        scale = {"scale": {"scheme": "tableau20"}} if many else {}
         return {"color": {"field": "series", "type": "nominal", "sort": None, "legend": legend, **scale}}
 
     def tooltip(self) -> list[Spec]:
-        tips: list[Spec] = [
-            {"field": "label", "type": "nominal", "title": self.x_title or title_of(self.x, self.fields)}
-        ]
+        tips: list[Spec] = [{"field": "label", "type": "nominal", "title": self.x_title or title_of(self.x)}]
         if self.is_split:
             tips.append({"field": "series", "type": "nominal", "title": self.series_title or "Series"})
         shape = D3_FORMATS[self.panel.format]
         title = self.y_title or "Value"
         if self.panel.mark == "heatmap":
-            title = self._title(self.value_names[0])
+            title = self.value_title
         tips.append({"field": "value", "type": "quantitative", "title": title, "format": shape})
         if self.panel.band:
             ends = zip(("low", "high"), self.panel.band, strict=True)
             tips += [
-                {"field": end, "type": "quantitative", "title": title_of(name, self.fields), "format": shape}
-                for end, name in ends
+                {"field": end, "type": "quantitative", "title": title_of(name), "format": shape} for end, name in ends
             ]
         for name in self.extra:
             told = format_of(self.fields[name])
-            tip: Spec = {"field": name, "type": "nominal", "title": title_of(name, self.fields)}
+            tip: Spec = {"field": name, "type": "nominal", "title": title_of(name)}
             if told in D3_FORMATS:
                 tip |= {"type": "quantitative", "format": D3_FORMATS[told]}
             tips.append(tip)
@@ -415,17 +448,20 @@ def _line(chart: _Chart) -> Spec:
         layers.append({"data": joined, "mark": dashed, "encoding": encoding})
     per_series = len(chart.drawn) / max(1, len({row.get("series") for row in chart.drawn}))
     shown = 1 if per_series <= POINTS_SHOWN and not (is_area and chart.is_split) else 0
-    hollow = {"condition": {"test": OPEN, "value": 0}, "value": shown}
     # With more points than that they are still there, unseen, to be pointed at.
-    point = {"type": "point", "size": 34, "strokeOpacity": shown}
-    layers.append({"mark": point, "encoding": {**encoding, **_filled(color, hollow), "tooltip": chart.tooltip()}})
+    layers += _points(chart, encoding, size=34, opacity=shown)
     return {"data": chart.data, "height": HEIGHT, "layer": layers}
 
 
-def _filled(color: Spec, opacity: Spec) -> Spec:
-    """Encodings that fill points in the colour of their outline, without a second legend."""
-    fill = {"fill": {**color["color"], "legend": None}} if color else {}
-    return {**fill, "fillOpacity": opacity}
+def _points(chart: _Chart, encoding: Spec, *, size: int, opacity: float) -> list[Spec]:
+    """Filled points for what is over, hollow ones for what is not."""
+    told = {**encoding, "tooltip": chart.tooltip()}
+    mark = {"type": "point", "size": size, "opacity": opacity}
+    layers: list[Spec] = [{**FINISHED, "mark": {**mark, "filled": True}, "encoding": told}]
+    if chart.has_open:
+        unfinished = {"transform": [{"filter": OPEN}], "mark": {**mark, "filled": False}, "encoding": told}
+        layers.append(unfinished)
+    return layers
 
 
 def _unfinished(drawn: Sequence[Row]) -> list[Row]:
@@ -444,6 +480,7 @@ def _unfinished(drawn: Sequence[Row]) -> list[Row]:
 
 
 UNFINISHED_BAR: Spec = {
+    "stroke": {"value": "#808890"},
     "opacity": {"condition": {"test": OPEN, "value": 0.45}, "value": 1},
     "strokeDash": {"condition": {"test": OPEN, "value": [4, 3]}, "value": [0, 0]},
     "strokeWidth": {"condition": {"test": OPEN, "value": 1.5}, "value": 0},
@@ -451,32 +488,40 @@ UNFINISHED_BAR: Spec = {
 
 
 def _bar(chart: _Chart) -> Spec:
-    """Bars: over time as wide as their period, of names lying down, of numbers standing."""
-    stacked = chart.is_split and chart.panel.format in ADDITIVE
-    stack = "zero" if stacked else None
+    """Bars: over time as wide as their period, of long names lying down, of others standing.
+
+    A breakdown into parts of a sum is stacked; several fields need not add up and stand side by side.
+    """
+    is_stacked = _is_stacked(chart.panel)
     color = chart.color_encoding()
-    stroke = {"stroke": {**color["color"], "legend": None}} if color else {}
-    shared = {**color, **stroke, **UNFINISHED_BAR, "tooltip": chart.tooltip()}
-    side_by_side = {"field": "series", "sort": None} if chart.is_split and not stacked else None
-    if chart.x_type in ("keyword", "boolean"):
-        return _lying_bars(chart, shared, side_by_side, stack)
-    encoding: Spec = {"y": chart.y_encoding(stack=stack), **shared}
-    if chart.x_type == "date" and side_by_side is None:
-        _add_ends(chart.drawn)
+    shared = {**color, **UNFINISHED_BAR, "tooltip": chart.tooltip()}
+    if chart.x_type == "date":
+        _add_corners(chart.drawn, stacked=is_stacked)
         # A bar with two ends across is one that Vega-Lite would neither stack nor stand on zero.
-        height = {"y": {**encoding["y"], "field": "top", "stack": None}, "y2": {"field": "bottom"}}
-        encoding |= {"x": chart.x_encoding(), "x2": {"field": "end"}, **height}
-    else:
-        axis = {"title": chart.x_title, "grid": False, "labelAngle": 0}
-        encoding["x"] = {"field": "label", "type": "ordinal", "sort": None, "axis": axis}
-        if side_by_side:
-            encoding["xOffset"] = side_by_side
-    return {"data": chart.data, "height": HEIGHT, "mark": {"type": "bar"}, "encoding": encoding}
+        upright = {"y": {**chart.y_encoding(), "field": "top"}, "y2": {"field": "bottom"}}
+        across = {"x": {**chart.x_encoding(), "field": "start"}, "x2": {"field": "end"}}
+        return {"data": chart.data, "height": HEIGHT, "mark": "bar", "encoding": {**across, **upright, **shared}}
+    stack = "zero" if is_stacked else None
+    side_by_side = {"field": "series", "sort": None} if chart.is_split and not is_stacked else None
+    longest = max(len(row["label"]) for row in chart.drawn)
+    if longest > LABEL_STANDING:
+        return _lying_bars(chart, shared, side_by_side, stack)
+    axis = {"title": chart.x_title, "grid": False, "labelAngle": 0 if longest <= 3 else -40}
+    across = {"x": {"field": "label", "type": "ordinal", "sort": None, "axis": axis}}
+    if side_by_side:
+        across["xOffset"] = side_by_side
+    encoding = {**across, "y": chart.y_encoding(stack=stack), **shared}
+    return {"data": chart.data, "height": HEIGHT, "mark": "bar", "encoding": encoding}
+
+
+def _is_stacked(panel: Panel) -> bool:
+    return panel.breakdown is not None and len(panel.series) == 1 and panel.format in ADDITIVE
 
 
 def _lying_bars(chart: _Chart, shared: Spec, side_by_side: Spec | None, stack: str | None) -> Spec:
     across = chart.y_encoding(stack=stack)
-    names = {"field": "label", "type": "nominal", "sort": None, "axis": {"title": None, "grid": False}}
+    axis = {"title": chart.panel.x_title or None, "grid": False}
+    names = {"field": "label", "type": "nominal", "sort": None, "axis": axis}
     encoding: Spec = {"y": names, "x": across}
     if side_by_side:
         encoding["yOffset"] = side_by_side
@@ -486,19 +531,26 @@ def _lying_bars(chart: _Chart, shared: Spec, side_by_side: Spec | None, stack: s
         "encoding": {"text": {"field": "value", "type": "quantitative", "format": D3_FORMATS[chart.panel.format]}},
     }
     layers = [bars] if chart.is_split else [bars, written]
-    return {"data": chart.data, "height": {"step": BAR_STEP}, "encoding": encoding, "layer": layers}
+    height = BAR_STEP * len({row["label"] for row in chart.drawn})
+    return {"data": chart.data, "height": height, "encoding": encoding, "layer": layers}
 
 
-def _add_ends(drawn: list[Row]) -> None:
-    """Give each row the corners of its bar: nine tenths of the shortest period wide, on top of those before it."""
+def _add_corners(drawn: list[Row], *, stacked: bool) -> None:
+    """Give each row the corners of its bar: together nine tenths of the shortest period wide."""
+    starts = sorted({_instant(row["x"]) for row in drawn})
+    step = min((after - before for before, after in pairwise(starts)), default=timedelta(days=1)) * 0.9
+    places = {name: place for place, name in enumerate(dict.fromkeys(row.get("series") for row in drawn))}
+    share = step if stacked else step / len(places)
     heights: dict[str, float] = {}
     for row in drawn:
-        row["bottom"] = heights.get(row["x"], 0)
+        start = _instant(row["x"]) + (timedelta(0) if stacked else share * places[row.get("series")])
+        row["start"], row["end"] = _written(start), _written(start + share)
+        row["bottom"] = heights.get(row["x"], 0) if stacked else 0
         row["top"] = heights[row["x"]] = row["bottom"] + (row["value"] or 0)
-    starts = sorted({_instant(row["x"]) for row in drawn})
-    step = min((after - before for before, after in pairwise(starts)), default=timedelta(days=1))
-    for row in drawn:
-        row["end"] = (_instant(row["x"]) + step * 0.9).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _written(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _instant(value: str) -> datetime:
@@ -520,18 +572,21 @@ def _heatmap(chart: _Chart) -> Spec:
         median = sorted(values)[len(values) // 2]
         scale |= {"type": "sqrt"} if high > 4 * median else {}
         scale["domain"] = [0, high or 1]
-    group_title = chart.series_title or ""
-    rows = len({row["series"] for row in chart.drawn})
+    group_title = chart.panel.y_title or chart.series_title or ""
+    columns, names = _order_of_columns(chart), list(dict.fromkeys(row["series"] for row in chart.drawn))
+    if chart.group and chart.fields[chart.group].type in ("long", "double"):
+        names.sort(key=float, reverse=True)  # numbers grow upwards, as on every other chart
+    rows = len(names)
     step = max(8, min(CELL_STEP, TALLEST // rows))
     across: Spec = {"title": chart.x_title, "labelAngle": 0 if chart.x_type in ("long", "double") else -40}
     encoding: Spec = {
-        "x": {"field": "label", "type": "ordinal", "sort": None, "axis": across},
-        "y": {"field": "series", "type": "ordinal", "sort": None, "axis": {"title": group_title}},
+        "x": {"field": "label", "type": "ordinal", "sort": columns, "axis": across},
+        "y": {"field": "series", "type": "ordinal", "sort": names, "axis": {"title": group_title}},
     }
-    color_title = chart.panel.y_title or chart._title(chart.value_names[0])
+    color_title = chart.value_title
     legend = {
         "title": color_title,
-        "format": AXIS_FORMATS[chart.panel.format],
+        "format": chart.short_format,
         "gradientLength": 160,
         "direction": "horizontal",
     }
@@ -544,15 +599,14 @@ def _heatmap(chart: _Chart) -> Spec:
         },
     }
     layers = [cells]
-    columns = len({row["label"] for row in chart.drawn})
     if len(chart.drawn) <= CELLS_LABELLED and step >= 16:
-        short = ".0%" if chart.panel.format == "percent" else AXIS_FORMATS[chart.panel.format]
+        short = ".0%" if chart.panel.format == "percent" else chart.short_format
         middle = high / 4 if scale.get("type") == "sqrt" else (low + high) / 2
         bright = f"datum.value > {middle}" if low >= 0 else f"abs(datum.value) < {max(-low, high) / 2}"
         layers.append(
             {
                 # Numbers only where they have room: some 30 pixels a cell.
-                "mark": {"type": "text", "fontSize": 10, "opacity": {"expr": f"width / {columns} < 30 ? 0 : 1"}},
+                "mark": {"type": "text", "fontSize": 10, "opacity": {"expr": f"width / {len(columns)} < 30 ? 0 : 1"}},
                 "encoding": {
                     "text": {"field": "value", "type": "quantitative", "format": short},
                     "color": {"condition": {"test": bright, "value": "#101418"}, "value": "#ffffff"},
@@ -561,17 +615,28 @@ def _heatmap(chart: _Chart) -> Spec:
         )
     return {
         "data": {"name": "rows", "values": chart.drawn},
-        "height": {"step": step},
+        "height": step * rows,
         "encoding": encoding,
         "layer": layers,
     }
 
 
+def _order_of_columns(chart: _Chart) -> list[str]:
+    """Numbers and days ascending; names as in the report, or as in the rows where both are the same names."""
+    found = {row["label"]: row["x"] for row in chart.drawn}
+    if chart.x_type in ("long", "double", "date"):
+        return sorted(found, key=lambda label: found[label])
+    names = list(dict.fromkeys(row["series"] for row in chart.drawn))
+    shared = [name for name in names if name in found]
+    return shared + [label for label in found if label not in shared] if shared else list(found)
+
+
 def _scatter(chart: _Chart) -> Spec:
     color = chart.color_encoding()
-    filled = _filled(color, {"condition": {"test": OPEN, "value": 0}, "value": 0.6})
-    encoding = {"x": chart.x_encoding(), "y": chart.y_encoding(), **color, **filled, "tooltip": chart.tooltip()}
-    return {"data": chart.data, "height": HEIGHT, "mark": {"type": "point", "size": 50}, "encoding": encoding}
+    # Colours repeat after eight, shapes after five: together they tell forty apart.
+    shape = {"shape": {**color["color"], "scale": {"range": SHAPES}}} if color else {}
+    encoding = {"x": chart.x_encoding(), "y": chart.y_encoding(), **color, **shape}
+    return {"data": chart.data, "height": HEIGHT, "layer": _points(chart, encoding, size=50, opacity=0.7)}
 
 
 def _sentence(text: str) -> str:

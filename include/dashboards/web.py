@@ -118,7 +118,7 @@ def vega_version() -> str:
 
 @cache
 def vega_embed() -> bytes:
-    """vega, vega-lite and vega-embed as one script that sets `window.vegaEmbed`. The first call takes a second or two."""
+    """vega, vega-lite and vega-embed as one script that sets `window.vegaEmbed`; made once, in a second or two."""
     import vl_convert
 
     return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).encode()

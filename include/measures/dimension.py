@@ -53,7 +53,7 @@ def coded(sessions: ir.Table, dimensions: Sequence[str], *, top_values: int) -> 
         sessions = sessions.left_join(lookup, sessions[column] == lookup[f"{column}_value"])
         known_code = sessions[f"{column}_known"]
         code = ibis.ifelse(sessions[column].isnull(), codes[UNKNOWN], ibis.coalesce(known_code, codes[OTHER]))
-        sessions = sessions.mutate(code.cast("int16").name(CODE + name)).drop(f"{column}_value", f"{column}_known")
+        sessions = sessions.mutate(code.cast("int32").name(CODE + name)).drop(f"{column}_value", f"{column}_known")
         labels += [f"{name}: {value}" for value in own]
     return sessions, tuple(labels)
 
@@ -62,7 +62,7 @@ def by_dimension(table: ir.Table, dimensions: Sequence[str]) -> ir.Table:
     """Every row once for `all` and once per dimension column, with its code in `dimension`."""
     codes = [CODE + name for name in dimensions]
     parts = [
-        table.mutate(dimension=ibis.literal(0, "int16")),
+        table.mutate(dimension=ibis.literal(0, "int32")),
         *(table.mutate(dimension=table[code]) for code in codes),
     ]
     return ibis.union(*(part.drop(*codes) for part in parts)) if codes else parts[0]

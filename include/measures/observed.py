@@ -64,7 +64,7 @@ class Observed:
             )
             for name in self.dimensions
         }
-        filled = joined.mutate(**{code: ibis.coalesce(joined[code], unknown[code]).cast("int16") for code in codes})
+        filled = joined.mutate(**{code: ibis.coalesce(joined[code], unknown[code]).cast("int32") for code in codes})
         return by_dimension(filled, self.dimensions)
 
 
@@ -77,7 +77,7 @@ def observed(tables: Tables, *, as_of: date, top_values: int) -> Observed:
     has_discount = "discount_amount" in sessions.columns
     columns: dict[str, Any] = {
         "client_code": sessions.client_code,
-        **numbered(sessions.session_day, tables.week_start),
+        **{str(name): number for name, number in numbered(sessions.session_day, tables.week_start).items()},
         "hour": sessions.session_hour,
         "instant": sessions.session_start_date,
         "id": sessions.id,

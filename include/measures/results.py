@@ -59,7 +59,14 @@ def ratio(numerator: Any, denominator: Any) -> npt.NDArray[np.float64]:
     """numerator / denominator, missing where the denominator is zero or missing."""
     above, below = np.asarray(numerator, dtype="float64"), np.asarray(denominator, dtype="float64")
     defined = np.isfinite(above) & np.isfinite(below) & (below != 0)
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=defined)
+    shares = np.full(np.broadcast(above, below).shape, np.nan)
+    np.divide(above, below, out=shares, where=defined)
+    return shares
+
+
+def records(frame: pd.DataFrame) -> list[Any]:
+    """The rows as named tuples."""
+    return list(frame.itertuples(index=False))
 
 
 def report_rows(frame: pd.DataFrame, report_type: ReportType) -> pd.DataFrame:

@@ -2,25 +2,20 @@
 
     raw columns (text, or already typed)  ->  our columns, and `given <column>`: whether the source had any value
 
-| type | what counts as one |
-|---|---|
-| text | anything; blanks at both ends go |
-| boolean | true/false, t/f, yes/no, y/n, 1/0, in any case |
-| money, number | digits with the source's decimal mark; the other mark, a blank or an apostrophe may group thousands |
-| instant | ISO 8601, or the source's `date_format`; without an offset it is read in the source's time zone |
-
-Money is exact to four decimals, a fifth is rounded half away from zero. A local time that a clock change skips is moved
-on by the hour that was skipped; one that occurs twice is the second.
+docs/quality.md says what counts as a value of each type.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from include.schemas.rules import given
 from include.schemas.source_kinds import ColumnType
+from include.sources.csv_format import ISO_DATE
 from include.sources.definition import EPOCHS, ColumnMapping, CsvOptions, Source
 
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
@@ -30,8 +25,12 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "number": pa.float64(),
     "boolean": pa.bool_(),
 }
+CONSTANT_TYPES: dict[ColumnType, str] = {"boolean": "BOOLEAN", "money": "DECIMAL(18, 4)", "number": "DOUBLE"}
 TRUE = ("true", "t", "yes", "y", "1")
 FALSE = ("false", "f", "no", "n", "0")
+GROUPING = " '’\u00a0\u2007\u2009\u202f"  # blanks of several widths; and the mark that is not the decimal one
+# What the engine reads as it is; other forms of ISO 8601 are rewritten first.
+PLAIN_ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
 
 
 def column_types(source: Source) -> dict[str, ColumnType]:
@@ -48,8 +47,34 @@ def landing_schema(source: Source) -> pa.Schema:
     return pa.schema([*ours, ("_file", pa.string()), ("_row", pa.int64())])
 
 
+def prepared(raw: pa.Table) -> pa.Table:
+    """A batch as `select_list` reads it: texts without blanks at their ends, null where nothing is left.
+
+    Columns are named by position, as `ID` and `id` would be one column in SQL.
+    """
+    columns = []
+    for column in raw.columns:
+        if _is_text(column.type):
+            column = pc.utf8_trim_whitespace(column)
+            empty = pc.equal(pc.binary_length(column), 0)
+            if pc.any(empty).as_py():
+                column = pc.if_else(empty, pa.scalar(None, column.type), column)
+        columns.append(column)
+    return pa.table(columns, names=_places(raw.schema))
+
+
+def _places(raw: pa.Schema) -> list[str]:
+    return [f"raw_{number}" for number in range(len(raw))]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 def select_list(source: Source, options: CsvOptions, raw: pa.Schema) -> str:
-    """SQL that gives each of our columns and `given` of it, over a batch with the columns `raw`."""
+    """SQL that gives each of our columns and `given` of it, over a batch of the schema `raw` that was `prepared`."""
+    places = dict(zip(raw.names, _places(raw), strict=True))
+    schema = pa.schema([raw.field(column).with_name(place) for column, place in places.items()])
     parts = []
     for name, kind in column_types(source).items():
         mapping = source.columns.get(name)
@@ -58,9 +83,14 @@ def select_list(source: Source, options: CsvOptions, raw: pa.Schema) -> str:
         if mapping is None:
             value, has = "1.0", "true"
         else:
-            value, has = _mapped(name, kind, mapping, options, raw)
+            value, has = _mapped(name, kind, _placed(mapping, places), options, schema)
         parts += [f"{value} AS {_quoted(name)}", f"{has} AS {given(name)}"]
     return ", ".join(parts)
+
+
+def _placed(mapping: ColumnMapping, places: Mapping[str, str]) -> ColumnMapping:
+    condition = mapping.condition and replace(mapping.condition, column=places[mapping.condition.column])
+    return replace(mapping, columns=tuple(places[column] for column in mapping.columns), condition=condition)
 
 
 def _mapped(
@@ -68,17 +98,17 @@ def _mapped(
 ) -> tuple[str, str]:
     """SQL of the value, and of whether the source has one."""
     if mapping.constant is not None:
-        return f"{_constant(mapping.constant)}::{_sql_type(kind)}", "true"
+        return f"TRY_CAST({_literal(str(mapping.constant))} AS {CONSTANT_TYPES[kind]})", "true"
     if mapping.condition is not None:
         column, operand = mapping.condition.column, mapping.condition.operand
         if mapping.condition.operator == "not_empty":
-            return f"({_text(column)} IS NOT NULL) = {operand}", "true"
+            return f"{_text(column)} IS NOT NULL", "true"
         if mapping.condition.operator == "is":
             texts = operand if isinstance(operand, tuple) else (str(operand),)
             listed = ", ".join(_literal(text) for text in texts)
             return f"coalesce({_text(column)} IN ({listed}), false)", "true"
         number = _converted(column, "number", options, raw, name)
-        return f"CASE WHEN {_text(column)} IS NULL THEN false ELSE {number} > {operand} END", "true"
+        return f"CASE WHEN {_text(column)} IS NULL THEN false ELSE {number} > '{operand}'::DOUBLE END", "true"
     if len(mapping.columns) == 1:
         (column,) = mapping.columns
         return _converted(column, kind, options, raw, name), f"{_text(column)} IS NOT NULL"
@@ -87,7 +117,7 @@ def _mapped(
 
 
 def _converted(column: str, kind: ColumnType, options: CsvOptions, raw: pa.Schema, name: str) -> str:
-    is_text = pa.types.is_string(raw.field(column).type) or pa.types.is_large_string(raw.field(column).type)
+    is_text = _is_text(raw.field(column).type)
     if kind == "text":
         return _text(column)
     if kind == "instant":
@@ -109,41 +139,42 @@ def _converted(column: str, kind: ColumnType, options: CsvOptions, raw: pa.Schem
 
 def _number(column: str, decimal: str) -> str:
     """SQL: the text with a point as its decimal mark and without grouping; empty where it is no number."""
-    group = "," if decimal == "." else "."
-    point = "\\." if decimal == "." else ","
-    marks = f"[{group}   '’]"
+    marks = f"[{GROUPING}{',' if decimal == '.' else '.'}]"
     digits = rf"(\d+|\d{{1,3}}({marks}\d{{3}})+)"
-    pattern = rf"[+-]?({digits}({point}\d*)?|{point}\d+)([eE][+-]?\d{{1,3}})?"
-    plain = f"regexp_replace({_text(column)}, {_literal(marks)}, '', 'g')"
+    pattern = rf"[+-]?({digits}([{decimal}]\d*)?|[{decimal}]\d+)([eE][+-]?\d{{1,3}})?"
+    text = _text(column)
+    point = f"replace({text}, ',', '.')" if decimal == "," else text
+    ungrouped = f"regexp_replace({text}, {_literal(marks)}, '', 'g')"
     if decimal == ",":
-        plain = f"replace({plain}, ',', '.')"
-    return f"CASE WHEN regexp_full_match({_text(column)}, {_literal(pattern)}) THEN {plain} END"
+        ungrouped = f"replace({ungrouped}, ',', '.')"
+    return (
+        f"CASE WHEN regexp_full_match({text}, '[+-]?\\d+([{decimal}]\\d*)?') THEN {point} "  # most, and quick
+        f"WHEN regexp_full_match({text}, {_literal(pattern)}) THEN {ungrouped} END"
+    )
 
 
 def _instant(column: str, formats: Mapping[str, str | None], name: str) -> str:
     """SQL: the instant with a time zone; a text without one is read in the time zone of the connection."""
     text, form = _text(column), formats.get(name)
     if form in EPOCHS:
-        seconds = f"TRY_CAST({text} AS DOUBLE)" if form == "epoch" else f"TRY_CAST({text} AS DOUBLE) / 1000"
+        seconds = f"TRY_CAST({_number(column, '.')} AS DOUBLE) / {1 if form == 'epoch' else 1000}"
         return f"CASE WHEN abs({seconds}) < 1e11 THEN to_timestamp({seconds}) END"
     if form is not None:
+        if form.endswith("%z"):
+            text = f"regexp_replace({text}, 'Z$', '+0000')"
         return f"TRY_STRPTIME({text}, {_literal(form)})::TIMESTAMPTZ"
-    # DuckDB would also take `infinity` and `epoch`.
-    return f"CASE WHEN regexp_matches({text}, '^\\d{{4}}-\\d') THEN TRY_CAST({text} AS TIMESTAMPTZ) END"
-
-
-def _constant(value: bool | float | str) -> str:
-    return _literal(value) if isinstance(value, str) else str(value)
-
-
-def _sql_type(kind: ColumnType) -> str:
-    return {"text": "VARCHAR", "boolean": "BOOLEAN", "money": "DECIMAL(18, 4)", "number": "DOUBLE"}.get(
-        kind, "TIMESTAMP"
+    # A point before fractions, the zone directly behind the time, and a time where there is only a zone.
+    rewritten = f"replace(replace({text}, ',', '.'), 'UTC', 'Z')"
+    rewritten = f"regexp_replace({rewritten}, ' ?(Z|[+-][0-9:]+)$', '\\1')"
+    rewritten = f"regexp_replace({rewritten}, '^([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})(Z|[+-].*)$', '\\1 00:00\\2')"
+    return (
+        f"CASE WHEN regexp_full_match({text}, {_literal(PLAIN_ISO)}) THEN TRY_CAST({text} AS TIMESTAMPTZ) "
+        f"WHEN regexp_full_match({text}, {_literal(ISO_DATE.pattern)}) THEN TRY_CAST({rewritten} AS TIMESTAMPTZ) END"
     )
 
 
 def _text(column: str) -> str:
-    return f"nullif(trim({_quoted(column)}::VARCHAR), '')"
+    return f"{_quoted(column)}::VARCHAR"
 
 
 def _quoted(name: str) -> str:

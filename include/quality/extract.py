@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 import configs
 from include.progress import Progress
-from include.quality.conversion import column_types, landing_schema, select_list
+from include.quality.conversion import column_types, landing_schema, prepared, select_list
 from include.quality.quarantine import QuarantinedRow, QuarantineWriter
 from include.schemas.rules import Rule, row_rules
 from include.sources.definition import CsvOptions, Source
@@ -110,17 +110,17 @@ def _split(
 ) -> tuple[pa.Table, pa.Table]:
     """The landed rows of a batch, and (row, broken rules, raw values) of the bad ones; counts both."""
     raw = pa.Table.from_batches([batch.rows])
-    connection.register("raw", raw)
+    connection.register("raw", prepared(raw))
     conditions = ", ".join(f"CASE WHEN {rule.condition} THEN '{rule.name}' END" for rule in rules.values())
     rows = connection.sql(
         f"""
         SELECT *, list_filter([{conditions}], lambda name: name IS NOT NULL) AS {BROKEN},
                {_outside(source, start, end)} AS {OUTSIDE}
-        FROM (SELECT {select_list(source, options, raw.schema)}, {ROW_COLUMN} FROM raw)
+        FROM (SELECT {select_list(source, options, raw.schema)} FROM raw)
         """
     )
     assert rows is not None  # it is a query
-    converted = rows.to_arrow_table()
+    converted = rows.to_arrow_table().append_column(ROW_COLUMN, raw[ROW_COLUMN])  # the engine keeps the order
     broken = pc.greater(pc.list_value_length(converted[BROKEN]), 0)
     outside = pc.and_(pc.invert(broken), pc.fill_null(converted[OUTSIDE], False))
     landed = converted.filter(pc.invert(pc.or_(broken, outside)))

@@ -1,6 +1,6 @@
 """The Great Expectations gate: what was let through must meet the suite, and the data docs show that it did.
 
-    DATA_DOCS_DIR/index.html                     links to the sources
+    DATA_DOCS_DIR/index.html                     links to the newest validations of every source
     DATA_DOCS_DIR/<source>/pages/index.html      the data docs of one source: every run that was validated
 
 Each source has pages of its own, so that sources validated at the same time do not write the same files.
@@ -13,9 +13,10 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+VALIDATIONS_LISTED = 100  # on the first page, of each source
 PROJECT = configs.PROJECT_ROOT / "great_expectations" / "great_expectations.yml"
 
 
@@ -47,18 +49,20 @@ def require_expectations(
     expectation that was not met. `latest` is the last instant that is not in the future (UTC, without a zone).
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # before the import: nothing of a run is told to anyone
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its import alone would log a hundred lines
     import great_expectations as gx
     from great_expectations.checkpoint.actions import UpdateDataDocsAction
     from great_expectations.core.run_identifier import RunIdentifier
 
     docs = Path(configs.DATA_DOCS_DIR).resolve() / kind.name
+    started_at = latest.replace(tzinfo=UTC) - timedelta(hours=configs.FUTURE_TOLERANCE_HOURS)
     context = gx.get_context(project_config=_project(docs), mode="ephemeral")
-    suite = context.suites.add(gx.ExpectationSuite(name=kind.name, expectations=_expectations(kind, types)))
+    suite = context.suites.add(gx.ExpectationSuite(name=kind.name, expectations=expectations(kind, types)))
     source = context.data_sources.add_pandas(kind.name)
     parameters = {"earliest": datetime.fromisoformat(configs.EARLIEST_DATE), "latest": latest}
     problem = ""
     first = 1
-    for frame in _frames(types, files):
+    for frame in frames(types, files):
         name = f"rows {first:,} to {first + len(frame) - 1:,}"
         first += len(frame)
         definition = context.validation_definitions.add(
@@ -77,7 +81,7 @@ def require_expectations(
         done = checkpoint.run(
             batch_parameters={"dataframe": frame},
             expectation_parameters=parameters,
-            run_id=RunIdentifier(run_name=run_id, run_time=latest.replace(tzinfo=UTC)),
+            run_id=RunIdentifier(run_name=run_id, run_time=started_at),
         )
         log.info("%s: %s meet the suite: %s", kind.name, name, done.success)
         problem = problem or _first_problem(kind, done)
@@ -99,7 +103,7 @@ def _project(docs: Path) -> Any:
     return DataContextConfig(**content)
 
 
-def _expectations(kind: SourceKind, types: dict[str, ColumnType]) -> list[Any]:
+def expectations(kind: SourceKind, types: dict[str, ColumnType]) -> list[Any]:
     """Those of the suite file whose columns this source has, and those of the user's own action columns."""
     from great_expectations.expectations.registry import get_expectation_impl
 
@@ -110,7 +114,7 @@ def _expectations(kind: SourceKind, types: dict[str, ColumnType]) -> list[Any]:
     return [get_expectation_impl(one["type"])(**one["kwargs"], meta=one["meta"]) for one in found]
 
 
-def _frames(types: dict[str, ColumnType], files: Sequence[str]) -> Iterator[pd.DataFrame]:
+def frames(types: dict[str, ColumnType], files: Sequence[str]) -> Iterator[pd.DataFrame]:
     """The rows in pandas frames of at most GX_BATCH_ROWS, money as floating point numbers: bounds do not need more."""
     paths = [storage(file) for file in files]
     filesystem = None if is_local(paths[0]) else paths[0].fs
@@ -153,13 +157,30 @@ def _first_problem(kind: SourceKind, done: Any) -> str:
 
 
 def _write_index(folder: Path) -> None:
-    """One page that links to the sources that have been validated."""
-    names = sorted(path.parent.parent.name for path in folder.glob("*/pages/index.html"))
-    links = "".join(
-        f'<li><a href="{html.escape(name)}/pages/index.html">{html.escape(name)}</a></li>' for name in names
-    )
-    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Data docs</title><h1>Data docs</h1>'
-    page = f"{head}<ul>{links}</ul></html>"
+    """One page with the newest validations of each source.
+
+    The index pages of Great Expectations are empty where scripts from elsewhere may not load; this one never is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".index.{os.getpid()}.part"
-    aside.write_text(page, encoding="utf-8")
-    aside.replace(folder / "index.html")
+    written = ""
+    # Until nothing is new: another source's validation may have ended in the meantime.
+    while written != (page := _index(folder)):
+        aside.write_text(page, encoding="utf-8")
+        aside.replace(folder / "index.html")
+        written = page
+
+
+def _index(folder: Path) -> str:
+    parts = ['<!doctype html><html lang="en"><meta charset="utf-8"><title>Data docs</title><h1>Data docs</h1>']
+    for pages in sorted(folder.glob("*/pages")):
+        parts.append(f"<h2>{html.escape(pages.parent.name)}</h2><ul>")
+        parts.append(_link(pages / "index.html", folder, "all validations"))
+        found = sorted(pages.glob("validations/*/*/*/*.html"), key=lambda page: page.parent.name, reverse=True)
+        parts += [_link(page, folder, f"{page.parent.parent.name}: {page.stem}") for page in found[:VALIDATIONS_LISTED]]
+        parts.append("</ul>")
+    return "".join([*parts, "</html>\n"])
+
+
+def _link(page: Path, folder: Path, text: str) -> str:
+    return f'<li><a href="{quote(page.relative_to(folder).as_posix())}">{html.escape(text)}</a></li>'

@@ -58,10 +58,10 @@ def validate_rows(
     with engine(target) as connection:
         connection.execute(f"CREATE VIEW landed AS SELECT * FROM {_parquet(extracted.files)}")
         connection.execute("CREATE TABLE broken (_file VARCHAR, _row BIGINT, rule VARCHAR)")
-        if source.kind.key:
-            _find_duplicates(connection, source)
         if kind == "sessions":
             _find_unknown_clients(connection, customer_files, snapshot)
+        if source.kind.key:
+            _find_duplicates(connection, source)
         connection.execute(
             "CREATE TABLE removed AS SELECT _file, _row, list(rule ORDER BY rule) AS rules FROM broken GROUP BY ALL"
         )
@@ -100,12 +100,14 @@ def _find_duplicates(connection: duckdb.DuckDBPyConnection, source: Source) -> N
     key = quoted(source.kind.key[0])
     newest = f"{CHANGED_AT} DESC NULLS LAST, " if CHANGED_AT in column_types(source) else ""
     (rule,) = (one.name for one in set_rules(source.kind) if one.name.startswith("duplicate_"))
+    # A row that breaks another rule does not stand in for a good one.
+    connection.execute("CREATE VIEW candidates AS SELECT * FROM landed ANTI JOIN broken USING (_file, _row)")
     # First the few keys that repeat, so that the ordering looks at their rows alone.
     connection.execute(
         f"""
         INSERT INTO broken
-        SELECT _file, _row, '{rule}' FROM landed
-        SEMI JOIN (SELECT {key} FROM landed GROUP BY {key} HAVING count(*) > 1) repeated USING ({key})
+        SELECT _file, _row, '{rule}' FROM candidates
+        SEMI JOIN (SELECT {key} FROM candidates GROUP BY {key} HAVING count(*) > 1) repeated USING ({key})
         QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {newest}_file DESC, _row DESC) > 1
         """
     )

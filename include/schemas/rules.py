@@ -169,5 +169,5 @@ def _too_long(column: str) -> Rule:
         f"{column}_too_long",
         (column,),
         f"{column} is longer than {ID_BYTES} bytes",
-        f'octet_length("{column}"::BLOB) > {ID_BYTES}',
+        f'strlen("{column}") > {ID_BYTES}',  # bytes, not characters
     )

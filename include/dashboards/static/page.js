@@ -1,7 +1,7 @@
 // The dashboards page. What comes from the data (names of values, warnings, reasons) only ever becomes text, never HTML.
 
 const ROWS_SHOWN = 500; // a longer table is for the CSV file
-const DIGITS = { number: 0, decimal: 2, money: 2, percent: 1, hours: 1, days: 1 };
+const DIGITS = { number: 2, decimal: 2, money: 2, percent: 1, hours: 1, days: 1 };
 const UNITS = { hours: " h", days: " d" };
 const MANY_ROWS = 4000; // above this, a canvas is faster than SVG
 
@@ -30,7 +30,8 @@ function written(value, format) {
   if (format === "date") return String(value).slice(0, 10);
   if (typeof value !== "number" || !format) return String(value);
   const digits = DIGITS[format] ?? 2;
-  const options = { minimumFractionDigits: format === "number" ? 0 : digits, maximumFractionDigits: digits };
+  const trimmed = format === "number" || (format === "decimal" && Number.isInteger(value));
+  const options = { minimumFractionDigits: trimmed ? 0 : digits, maximumFractionDigits: digits };
   if (format === "percent") options.style = "percent";
   return new Intl.NumberFormat("en-US", options).format(value) + (UNITS[format] ?? "");
 }
@@ -172,8 +173,7 @@ async function drawDashboard() {
   at("run").textContent = reports.length
     ? `As of ${dates.length > 1 ? `${dates[0]} to ` : ""}${dates.at(-1)} · ${runs.length > 1 ? "runs" : "run"} ${runs.join(", ")}`
     : "";
-  at("about").hidden = !shown.about;
-  at("about-text").textContent = shown.about;
+  drawAbout();
   if (!shown.has_reports) {
     say(
       `No run has written ${shown.title} yet. In Airflow, open Dags, then customer_analytics, press Trigger, ` +
@@ -186,6 +186,7 @@ async function drawDashboard() {
     say(`${shown.title} was skipped: ${[...skipped][0]}`);
     return;
   }
+  drawWarnings();
   const drawn = shown.panels.map((panel) => [panel, card(panel)]);
   at("panels").append(...drawn.map(([, made]) => made));
   for (const [panel, made] of drawn) await embed(panel, made);
@@ -197,7 +198,6 @@ function card(panel) {
   const titleId = `title-${panel.id}`;
   made.setAttribute("aria-labelledby", titleId);
   made.append(element("h2", { id: titleId }, panel.title), element("p", { className: "reading" }, panel.how_to_read));
-  for (const warning of report.warnings ?? []) made.append(element("p", { className: "warning" }, warning));
   if (panel.reason) {
     made.append(element("p", { className: "empty" }, panel.reason));
   } else if (panel.tiles.length) {
@@ -208,7 +208,7 @@ function card(panel) {
     made.append(tableOf(panel));
   }
   for (const note of panel.reason ? [] : panel.notes) made.append(element("p", { className: "note" }, note));
-  made.append(countedOf(report), toolsOf(panel, made, report));
+  made.append(toolsOf(panel, report));
   return made;
 }
 
@@ -219,7 +219,8 @@ function tilesOf(panel) {
     ...panel.tiles.map((tile) => {
       const value = element("dd", {}, written(tile.value, tile.format));
       if (tile.note) value.append(element("small", {}, tile.note));
-      return element("div", { className: "tile" }, element("dt", {}, tile.label), value);
+      const label = element("dt", { className: tile.label ? "" : "unseen" }, tile.label || panel.title);
+      return element("div", { className: "tile" }, label, value);
     }),
   );
 }
@@ -248,19 +249,36 @@ function tableOf(panel) {
   return element("div", {}, scroll, element("p", { className: "note" }, rest));
 }
 
-function countedOf(report) {
-  const told = Object.entries({ ...report.definition, ...report.parameters });
-  if (!told.length) return "";
-  const list = told.flatMap(([name, value]) => [
-    element("dt", {}, name.replaceAll("_", " ")),
-    element("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value)),
-  ]);
-  return element("details", { className: "counted" }, element("summary", {}, "What was counted"), element("dl", {}, ...list));
+function drawAbout() {
+  at("about").hidden = false;
+  at("about-text").textContent = shown.about;
+  const counted = Object.entries(shown.reports).flatMap(([type, report]) => {
+    const told = Object.entries({ ...report.definition, ...report.parameters });
+    const list = told.flatMap(([name, value]) => [
+      element("dt", {}, name.replaceAll("_", " ")),
+      element("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value)),
+    ]);
+    return list.length ? [element("h3", {}, report.title ?? type), element("dl", {}, ...list)] : [];
+  });
+  at("counted").replaceChildren(...counted);
 }
 
-function toolsOf(panel, made, report) {
+function drawWarnings() {
+  const told = new Map(); // the same sentence of several reports is told once
+  for (const report of Object.values(shown.reports)) {
+    for (const warning of report.warnings ?? []) told.set(warning, [...(told.get(warning) ?? []), report.title]);
+  }
+  const all = Object.keys(shown.reports).length;
+  at("message").replaceChildren(
+    ...[...told].map(([warning, titles]) =>
+      element("p", { className: "warning" }, titles.length === all ? warning : `${titles.join(", ")}: ${warning}`),
+    ),
+  );
+}
+
+function toolsOf(panel, report) {
   const tools = element("div", { className: "tools" });
-  if (panel.rows.length && (panel.spec || panel.tiles.length)) {
+  if (panel.rows.length && (panel.spec || panel.tiles.length > 1)) {
     const toggle = element("button", { type: "button", className: "show-table" }, "Table");
     toggle.setAttribute("aria-expanded", "false");
     toggle.setAttribute("aria-label", `Table of ${panel.title}`);

@@ -1,0 +1,143 @@
+"""`docs/quality.md`: what happens to a row between a source and staging, from the rules themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from include.quality.conversion import FALSE, TRUE
+from include.quality.quarantine import SCHEMA
+from include.schemas.rules import row_rules, set_rules
+from include.schemas.source_kinds import SOURCE_KINDS, ColumnType, SourceKind
+from include.sources.raw_batch import MALFORMED_RULES
+
+QUARANTINE_COLUMNS = {
+    "source": "sessions, customers, products or deliveries",
+    "file": "the file it came from",
+    "row": "its line in that file, the first being 1",
+    "rules": "every rule it broke",
+    "raw": "its values as JSON, under your column names (ours for a rule about the whole load), or the line itself",
+    "run_id": "the run that set it aside",
+}
+
+HEAD = """\
+<!-- Written by `make generate` from include/quality/documentation.py; do not edit. -->
+
+# Quality
+
+No row is dropped silently and none stops a run by itself. `extract` converts each row to our columns and types and
+judges it alone; `validate` judges the load as a whole. A row that breaks a rule goes to quarantine with its place, its
+values and every rule it broke; the others go on. What was read is always what was landed, plus what was quarantined,
+plus the sessions outside the period that a run asked for.
+
+## Conversion
+
+| type | what counts as one |
+|---|---|
+| text | anything; blanks at both ends go, and a text without anything else is empty |
+| boolean | {true} are true, {false} are false, in any case |
+| money, number | digits with the source's decimal mark, a sign, an exponent; see below |
+| instant | ISO 8601, the source's `date_format`, or seconds or milliseconds since 1970 (`epoch`, `epoch_ms`) |
+
+- Thousands may be grouped by the mark that is not the decimal one, by an apostrophe, or by a blank (a no-break, a
+  narrow or a thin one too). Money is exact to four decimals, a fifth is rounded half away from zero; it has at most 14
+  digits before the decimal mark. NaN, infinity and what does not fit are no numbers.
+- ISO 8601 is a date alone, or with a time (`T` or a blank between them; seconds and their fraction may be missing, and
+  the fraction may follow a comma), then maybe an offset (`Z`, `UTC`, `+02`, `+0200`, `+02:00`, maybe after a blank).
+- A time without an offset is read in `csv.timezone` of the source, else in `BUSINESS_TIMEZONE`. One that a clock change
+  skips moves on by what was skipped; of one that occurs twice it is the second. Instants are stored in UTC, to the
+  microsecond.
+- Several columns joined to one id are empty where any of them is.
+- A condition (`is`, `greater_than`, `not_empty`) is false for an empty value. `is` compares the text exactly;
+  `greater_than` of something that is no number is not a boolean.
+
+## Rules
+
+Rules about a column that is not mapped do not exist. A column of a dimension has no rule; a boolean action has
+`action_<name>_not_a_boolean`, an action with an instant has `action_<name>_not_a_date`. A mapped `changed_at` has the
+rules of a date. "In the future" means more than `FUTURE_TOLERANCE_HOURS` after the run began; the earliest date is
+`EARLIEST_DATE`, at midnight UTC; its year is in the rule's name. All settings: [configuration.md](configuration.md).
+"""
+
+TAIL = """\
+The rules about the whole load come last, and a row that breaks another one does not stand in for a good one: of the
+*good* rows with the same key the newest `changed_at` is kept, else the last by file and line. A client is known when it
+is among the good rows of this load's customers or already staged (with `full_refresh`, of this load alone). So a
+customer that is quarantined takes its sessions along, unless it was staged before.
+
+Any source may hold lines that are no rows at all:
+
+{malformed}
+## Quarantine
+
+`STAGING_URL/runs/<run>/quarantine/<source>/*.parquet`
+
+{quarantine}
+Read it with DuckDB:
+
+```sql
+SELECT file, row, rules, raw FROM 'var/staging/runs/*/quarantine/*/*.parquet' WHERE list_contains(rules, 'id_missing');
+```
+
+The log shows up to `MAX_QUARANTINED_ROWS_LOGGED` examples of each rule. Correct the source and run
+again: nothing is taken back from quarantine. A retried task replaces what it wrote.
+
+## The threshold
+
+A source of which more than `MAX_QUARANTINED_SHARE` was quarantined fails the run before anything is
+staged, and says which rules were broken most, with an example of each. More likely than so many bad rows is a wrong
+mapping: a decimal mark, a date format, a column.
+
+## The gate
+
+What was let through must then meet a Great Expectations suite, `great_expectations/expectations/<source>.json`, in
+batches of `GX_BATCH_ROWS`. The suites are written by `make generate` from the same rules, and a test holds the two
+against each other on rows that break every rule. A rule has no expectation (`-` in the tables above) where only the raw
+value can tell, or where Great Expectations would say it no more plainly. Keys are unique within a batch; over the whole
+load `duplicate_…` has seen to it. A gate that fails names the expectation: it is a mistake in this program, or in a
+suite edited by hand, not in your data.
+
+## Data docs
+
+`DATA_DOCS_DIR/index.html` lists the newest validations of each source, one page per run and batch, and the page of a
+validation has every expectation with what was found. Nothing is sent anywhere: the usage statistics of Great
+Expectations are off. Its pages quote what the data hold, so the Airflow server (`/data-docs`) lets no script run in
+them: filters do nothing there, and the overview of Great Expectations (`<source>/pages/index.html`), which a script
+fills, is empty; `index.html` links to every validation itself. Style sheets and icons come from public networks. Where
+these cannot be reached the pages are plain black on white: all tables and numbers are there, and so is a line
+`Status: Succeeded` or `Failed`, but the tick or cross before each expectation is missing.
+"""
+
+
+def render() -> str:
+    """The text of `docs/quality.md`."""
+    parts = [HEAD.format(true=_listed(TRUE), false=_listed(FALSE))]
+    parts += [_rules(kind) for kind in SOURCE_KINDS.values()]
+    malformed = [(f"`{rule}`", sentence) for rule, sentence in MALFORMED_RULES.items()]
+    columns = [(f"`{field.name}`", f"`{field.type}`", QUARANTINE_COLUMNS[field.name]) for field in SCHEMA]
+    parts.append(
+        TAIL.format(
+            malformed=_table(("rule", "broken by"), malformed),
+            quarantine=_table(("column", "type", "meaning"), columns),
+        )
+    )
+    return "\n".join(parts)
+
+
+def _rules(kind: SourceKind) -> str:
+    types: dict[str, ColumnType] = {column.name: column.type for column in kind.columns}
+    any_instant = datetime(2000, 1, 1)  # noqa: DTZ001 - it is in no sentence
+    rules = [*row_rules(kind, types, any_instant), *set_rules(kind)]
+    rows = [
+        (f"`{rule.name}`", rule.sentence, f"`{rule.expectation[0]}`" if rule.expectation else "-") for rule in rules
+    ]
+    return f"### {kind.name}\n\n" + _table(("rule", "broken where", "expectation"), rows)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return ", ".join(f"`{word}`" for word in words)

@@ -1,0 +1,21 @@
+"""One Elasticsearch with the reports of every analysis."""
+
+from collections.abc import Iterator
+
+import pytest
+from elasticsearch import Elasticsearch
+
+from include.elastic.client import connect
+from tests.published_reports import published_reports
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with published_reports(tmp_path_factory.mktemp("elasticsearch")) as url:
+        yield url
+
+
+@pytest.fixture
+def client(elasticsearch_url: str) -> Iterator[Elasticsearch]:
+    with connect(elasticsearch_url) as connected:
+        yield connected

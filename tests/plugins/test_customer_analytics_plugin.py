@@ -1,0 +1,130 @@
+"""The page behind Airflow's login, over HTTP, as the real API server serves it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from include import catalogue
+from tests.airflow_server import ROOT, AirflowServer
+
+PLUGIN = ROOT / "plugins" / "customer_analytics_plugin.py"
+HEAVY = ("pandas", "numpy", "elasticsearch", "vl_convert", "ibis", "duckdb", "fastapi")
+PATHS = (
+    "",
+    "static/page.js",
+    "static/vega-embed.js",
+    "static/no-such-file",
+    "api/dashboards",
+    "api/dashboards/no_such_dashboard",
+    "data-docs",
+    "data-docs/",
+    "data-docs/index.html",
+)
+
+
+@pytest.fixture(scope="module")
+def visitor(airflow: AirflowServer) -> Iterator[httpx.Client]:
+    """Somebody who is not logged in."""
+    with httpx.Client(base_url=f"{airflow.url}/customer-analytics/", timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def user(airflow: AirflowServer) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {airflow.token()}"}
+    with httpx.Client(base_url=f"{airflow.url}/customer-analytics/", headers=headers, timeout=60) as client:
+        yield client
+
+
+def test_the_plugin_imports_nothing_heavy() -> None:
+    """Airflow loads it in every process, also in every task."""
+    code = (
+        "import sys, runpy, airflow.plugins_manager, airflow.configuration; before = set(sys.modules); "
+        f"runpy.run_path({str(PLUGIN)!r}); print(*sorted({{m.partition('.')[0] for m in set(sys.modules) - before}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert set(HEAVY) & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_is_shown_without_a_login(visitor: httpx.Client, path: str) -> None:
+    answer = visitor.get(path)
+    assert answer.status_code == 401
+    assert "Not authenticated" in answer.text
+
+
+def test_a_forged_token_is_refused(visitor: httpx.Client) -> None:
+    assert visitor.get("", headers={"Authorization": "Bearer forged"}).status_code in (401, 403)
+
+
+@pytest.mark.parametrize("path", ["openapi.json", "docs", "redoc"])
+def test_the_api_describes_itself_to_nobody(visitor: httpx.Client, path: str) -> None:
+    assert visitor.get(path).status_code == 404
+
+
+def test_the_page_loads_nothing_from_elsewhere(user: httpx.Client) -> None:
+    page = user.get("")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "://" not in page.text
+    policy = page.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def test_vega_is_kept_by_the_browser(user: httpx.Client) -> None:
+    first = user.get("static/vega-embed.js")
+    assert "window.vegaEmbed=" in first.text
+    assert "max-age=31536000" in first.headers["cache-control"]
+    again = user.get("static/vega-embed.js", headers={"If-None-Match": first.headers["etag"].removeprefix("W/")})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_every_analysis_has_a_dashboard(user: httpx.Client) -> None:
+    listed = user.get("api/dashboards").json()["dashboards"]
+    assert [one["name"] for one in listed] == [one.name for one in catalogue.analyses()]
+    for one in listed:
+        found = user.get(f"api/dashboards/{one['name']}")
+        assert found.status_code == 200
+        assert found.json()["has_reports"]
+
+
+def test_an_unknown_dashboard_is_named(user: httpx.Client) -> None:
+    answer = user.get("api/dashboards/no_such_dashboard")
+    assert answer.status_code == 404
+    assert answer.json()["detail"].startswith("There is no analysis 'no_such_dashboard'")
+
+
+def test_an_unknown_dimension_value_is_named(user: httpx.Client) -> None:
+    answer = user.get("api/dashboards/descriptive_statistics", params={"dimension": "region: Atlantis"})
+    assert answer.status_code == 404
+    assert "'region: Atlantis'" in answer.json()["detail"]
+    assert "region: North" in answer.json()["dimensions"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["data-docs/../secret.txt", "data-docs/%2e%2e/secret.txt", "data-docs/..%2fsecret.txt", "data-docs/link.txt"],
+)
+def test_data_docs_serve_their_own_folder_only(user: httpx.Client, path: str) -> None:
+    answer = user.get(path)
+    assert answer.status_code == 404
+    assert "not for the page" not in answer.text
+
+
+def test_data_docs_run_no_scripts(user: httpx.Client) -> None:
+    answer = user.get("data-docs", follow_redirects=True)
+    assert "<title>Data docs</title>" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "script-src" not in answer.headers["content-security-policy"]
+
+
+def test_airflow_links_to_the_page(airflow: AirflowServer) -> None:
+    headers = {"Authorization": f"Bearer {airflow.token()}"}
+    plugins = httpx.get(f"{airflow.url}/api/v2/plugins", headers=headers, timeout=60).json()["plugins"]
+    view = next(plugin for plugin in plugins if plugin["name"] == "customer_analytics")["external_views"][0]
+    assert view["href"] == "/customer-analytics/"
+    assert httpx.get(f"{airflow.url}{view['icon']}", headers=headers, timeout=60).status_code == 200

@@ -1,0 +1,177 @@
+"""The page as a person uses it: Chromium, the real Airflow with its login form, the real Elasticsearch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Frame, Page, expect
+
+from include.elastic.client import connect
+from include.elastic.reports import read_rows
+from tests.airflow_server import ROOT, AirflowServer
+from tests.published_reports import AS_OF, EVIL
+
+pytestmark = pytest.mark.browser
+
+SCREENSHOTS = ROOT / "test-results"
+WIDE, NARROW = (1500, 1000), (390, 844)
+PAGE = "customer-analytics/"
+WEEKLY_ORDERS = "descriptive_statistics.activity.2"
+MILLISECONDS_TO_LOAD = 60_000
+
+
+@contextmanager
+def logged_in(browser: Browser, airflow: AirflowServer, size: tuple[int, int], scheme: Any) -> Iterator[Page]:
+    """A fresh browser profile that has been through Airflow's login form. The page may not complain in the console."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,
+        timezone_id="America/Los_Angeles",  # days must not shift where the reader is
+        accept_downloads=True,
+    )
+    context.set_default_timeout(MILLISECONDS_TO_LOAD)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda line: complaints.append(line.text) if _is_ours(line) else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    user, password = airflow.login
+    page.goto(airflow.url)
+    page.locator("input[name=username]").fill(user)
+    page.locator("input[name=password]").fill(password)
+    page.locator("button[type=submit]").click()
+    page.get_by_role("link", name="Customer Analytics").or_(page.get_by_test_id("nav-sidebar")).first.wait_for()
+    yield page
+    context.close()
+    assert sorted(set(complaints)) == []
+
+
+def _is_ours(line: Any) -> bool:
+    url = line.location.get("url", "")
+    # What the API refuses is told on the page; Chromium puts it on the console as well. How the frame is sandboxed is
+    # Airflow's affair.
+    others = "/api/dashboards/" in url or "sandbox attribute" in line.text
+    return line.type in ("error", "warning") and PAGE in url and not others
+
+
+@pytest.fixture
+def page(browser: Browser, airflow: AirflowServer) -> Iterator[Page]:
+    with logged_in(browser, airflow, WIDE, "light") as opened:
+        yield opened
+
+
+def shown(frame: Page | Frame) -> Page | Frame:
+    """The page, once all its charts are drawn."""
+    frame.wait_for_selector('#main[aria-busy="false"]')
+    return frame
+
+
+def drawn(frame: Page | Frame, panel: str) -> list[dict[str, Any]]:
+    """The rows that a chart draws."""
+    rows: list[dict[str, Any]] = frame.eval_on_selector(f'[data-panel-id="{panel}"]', "card => card.view.data('rows')")
+    return rows
+
+
+def stored(url: str, dimension: str, field: str) -> list[tuple[str, Any]]:
+    with connect(url) as client:
+        found = read_rows(client, "descriptive_statistics", "activity", dimension, {"granularity": "week"})
+    return [(row["period"], row[field]) for row in found]
+
+
+def test_the_numbers_are_those_of_elasticsearch(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
+    page.goto(f"{airflow.url}/{PAGE}#/descriptive_statistics")
+    shown(page)
+    expect(page.locator("#dimension")).to_have_value("all")
+    expect(page.locator("#run")).to_contain_text(AS_OF.isoformat())
+    of_all = [(row["x"], row["value"]) for row in drawn(page, WEEKLY_ORDERS)]
+    assert of_all == stored(elasticsearch_url, "all", "orders")
+
+    with page.expect_response(lambda answer: "dimension=region" in answer.url):
+        page.locator("#dimension").select_option("region: North")
+    shown(page)
+    page.wait_for_function("document.querySelectorAll('.panel').length > 0")
+    of_north = [(row["x"], row["value"]) for row in drawn(page, WEEKLY_ORDERS)]
+    assert of_north == stored(elasticsearch_url, "region: North", "orders")
+    assert of_north != of_all
+    assert page.url.endswith("#/descriptive_statistics?dimension=region%3A%20North")
+
+
+def test_inside_the_airflow_ui(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
+    page.get_by_role("link", name="Customer Analytics").click()
+    frame = page.wait_for_selector("iframe").content_frame()
+    assert frame is not None
+    frame.locator("#tabs a").filter(has_text="Descriptive statistics").click()
+    frame.wait_for_url("**#/descriptive_statistics")
+    shown(frame)
+    frame.locator(f'[data-panel-id="{WEEKLY_ORDERS}"] svg').wait_for()
+    rows = [(row["x"], row["value"]) for row in drawn(frame, WEEKLY_ORDERS)]
+    assert rows == stored(elasticsearch_url, "all", "orders")
+    assert page.url.endswith("/plugin/customer-analytics/customer-analytics/#/descriptive_statistics")
+    page.screenshot(path=SCREENSHOTS / "airflow.png")
+    # The address is one to share: it opens the same dashboard.
+    page.reload()
+    again = page.wait_for_selector("iframe").content_frame()
+    assert again is not None
+    shown(again)
+    expect(again.locator("#tabs a[aria-current]")).to_have_text("Descriptive statistics")
+
+
+def test_names_from_the_data_are_text(page: Page, airflow: AirflowServer) -> None:
+    page.goto(f"{airflow.url}/{PAGE}#/descriptive_statistics")
+    shown(page)
+    page.locator("#dimension").select_option(f"region: {EVIL}")
+    page.wait_for_url("**dimension=**")
+    shown(page)
+    assert page.locator("img").count() == 0
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("#dimension").input_value() == f"region: {EVIL}"
+
+
+def test_the_table_and_the_file_behind_a_chart(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
+    page.goto(f"{airflow.url}/{PAGE}#/descriptive_statistics")
+    shown(page)
+    card = page.locator(f'[data-panel-id="{WEEKLY_ORDERS}"]')
+    toggle = card.get_by_role("button", name="Table of")
+    toggle.focus()
+    page.keyboard.press("Enter")
+    expect(toggle).to_have_attribute("aria-expanded", "true")
+    weeks = stored(elasticsearch_url, "all", "orders")
+    expect(card.locator("tbody tr")).to_have_count(len(weeks))
+    expect(card.locator("tbody tr").first.locator("td").first).to_have_text(weeks[0][0])
+    with page.expect_download() as saved:
+        card.get_by_role("button", name="CSV").click()
+    lines = saved.value.path().read_text(encoding="utf-8-sig").splitlines()
+    assert saved.value.suggested_filename == f"{WEEKLY_ORDERS}.all.csv"
+    assert len(lines) == len(weeks) + 1
+    assert {"period", "orders"} <= set(lines[0].split(","))
+
+
+def test_a_dimension_value_that_is_gone(page: Page, airflow: AirflowServer) -> None:
+    """An old address: the reason is told, and the choice is still there."""
+    with page.expect_response(lambda answer: "Atlantis" in answer.url) as answer:
+        page.goto(f"{airflow.url}/{PAGE}#/descriptive_statistics?dimension=region%3A%20Atlantis")
+    assert answer.value.status == 404
+    shown(page)
+    expect(page.locator("#message")).to_contain_text("have no dimension value 'region: Atlantis'")
+    page.locator("#dimension").select_option("all")
+    page.locator(".panel").first.wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_every_panel_is_drawn(browser: Browser, airflow: AirflowServer, size: tuple[int, int], scheme: str) -> None:
+    with logged_in(browser, airflow, size, scheme) as page:
+        page.goto(f"{airflow.url}/{PAGE}")
+        shown(page)
+        for name in page.eval_on_selector_all("#tabs a", "links => links.map(link => link.hash)"):
+            page.goto(f"{airflow.url}/{PAGE}{name}")
+            page.wait_for_function("hash => document.querySelector('#tabs a[aria-current]')?.hash === hash", arg=name)
+            shown(page)
+            assert page.evaluate("document.documentElement.dataset.theme") == scheme
+            assert page.locator(".panel").count() > 0
+            undrawn = "cards => cards.filter(card => card.querySelector('.chart') && !card.view).map(card => card.id)"
+            assert page.eval_on_selector_all(".panel", undrawn) == []
+            overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert overflow == 0, "the page scrolls sideways"
+            slug = name.removeprefix("#/")
+            page.screenshot(path=SCREENSHOTS / f"{slug}-{size[0]}-{scheme}.png", full_page=True)

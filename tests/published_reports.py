@@ -1,0 +1,81 @@
+"""The reports of every analysis on a small made-up shop, in a real Elasticsearch: what the dashboards are tested on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from include import catalogue
+from include.elastic.client import connect
+from include.elastic.indexes import ensure_reports
+from include.elastic.reports import publish_reports, write_report
+from include.staging.tables import Tables, tables_from_frames
+from tests.servers import elasticsearch_node
+
+AS_OF = date(2024, 5, 29)  # a Wednesday: week and month are not over
+WRITTEN_AT = datetime(2024, 5, 30, tzinfo=UTC)
+RUN_ID = "manual__2024-05-30"
+EVIL = "<img src=x onerror=window.hacked=1>"  # a name as a customer might have given it
+REGIONS = ("North", "South", EVIL)
+
+
+def shop() -> Tables:
+    """300 customers, some 1,200 sessions in 150 days; half of the sessions are orders."""
+    random = np.random.default_rng(7)
+    begin = pd.Timestamp("2024-01-01")
+    downloads = begin + pd.to_timedelta(random.uniform(0, 140, 300), unit="D")
+    customers = pd.DataFrame({"client": [f"c{number:03}" for number in range(300)], "download_date": downloads})
+    rows = []
+    for number, downloaded in enumerate(downloads):
+        visits = downloaded + pd.to_timedelta(np.cumsum(random.exponential(12, random.poisson(4))), unit="D")
+        for visit in visits[visits < pd.Timestamp("2024-05-30")]:
+            bought = bool(random.random() < 0.5)
+            rows.append(
+                {
+                    "client": f"c{number:03}",
+                    "session_start_date": visit,
+                    "has_purchased": bought,
+                    "payment_amount": round(float(random.lognormal(3, 0.6)), 2) if bought else 0.0,
+                    "discount_amount": round(float(random.uniform(0, 5)), 2) if bought else 0.0,
+                    "dimension_region": REGIONS[number % 3],
+                }
+            )
+    sessions = pd.DataFrame(rows)
+    sessions.insert(0, "id", [f"s{number:05}" for number in range(len(sessions))])
+    return tables_from_frames(
+        sessions.astype({"session_start_date": "datetime64[us]"}), customers.astype({"download_date": "datetime64[us]"})
+    )
+
+
+def write_all_reports(url: str, tables: Tables, as_of: date) -> None:
+    """Run every analysis and publish its reports."""
+    with connect(url) as client:
+        modules = {one.name: one.module for one in catalogue.analyses()}
+        ensure_reports(client, {name: getattr(module, "FIELDS", {}) for name, module in modules.items()})
+        for name, module in modules.items():
+            settings = getattr(module, "SETTINGS", {})
+            reports = getattr(module, name)(tables, as_of=as_of, **settings)
+            for report_type in module.REPORTS:
+                write_report(
+                    client,
+                    name,
+                    report_type,
+                    reports[report_type.type],
+                    report_date=as_of,
+                    run_id=RUN_ID,
+                    written_at=WRITTEN_AT,
+                    parameters=settings,
+                    fields=getattr(module, "FIELDS", {}),
+                )
+        publish_reports(client)
+
+
+@contextmanager
+def published_reports(folder: Path) -> Iterator[str]:
+    """The address of a node that holds the reports of the shop."""
+    with elasticsearch_node(folder) as node:
+        write_all_reports(node.url, shop(), AS_OF)
+        yield node.url
