@@ -13,7 +13,12 @@ def documents(url: str, index: str, query: dict[str, Any] | None = None) -> dict
     """Every document of the index, `_id` → source, read page by page at one point in time."""
     found: dict[str, Any] = {}
     point = httpx.post(f"{url}/{index}/_pit?keep_alive=1m", timeout=60).json()["id"]
-    search: dict[str, Any] = {"size": PAGE, "sort": ["_shard_doc"], "pit": {"id": point}, "query": query or {"match_all": {}}}
+    search: dict[str, Any] = {
+        "size": PAGE,
+        "sort": ["_shard_doc"],
+        "pit": {"id": point},
+        "query": query or {"match_all": {}},
+    }
     while True:
         hits = httpx.post(f"{url}/_search", json=search, timeout=60).json()["hits"]["hits"]
         if not hits:

@@ -4,9 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import configs
 import pytest
 
+import configs
 from include import catalogue
 
 
@@ -20,7 +20,7 @@ def test_names_are_unique_and_modules_are_what_they_say() -> None:
     names = [one.name for one in catalogue.analyses()]
     assert len(names) == len(set(names))
     for one in catalogue.analyses():
-        assert one.module.READS == one.reads
+        assert one.reads == one.module.READS
         assert one.title
         assert one.doc
 

@@ -23,7 +23,7 @@ from rich.console import Console
 
 import configs
 from include.launch import watch
-from include.launch.airflow_stack import USER, AirflowApi, airflow_environment, has_connection, start_airflow
+from include.launch.airflow_stack import DAG_ID, USER, AirflowApi, airflow_environment, has_connection, start_airflow
 from include.launch.ports import require_free
 from include.launch.services import Services
 from include.problem import Problem
@@ -105,7 +105,7 @@ def _run_pipeline(console: Console, api: AirflowApi, var_dir: Path) -> bool:
         for sentence in watch.failures(api, run_id):
             console.print(f"[red]{sentence}[/]", highlight=False, soft_wrap=True)
         return False
-    path = f"/dags/{watch.DAG_ID}/dagRuns/{run_id}/taskInstances/publish/xcomEntries/return_value"
+    path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/publish/xcomEntries/return_value"
     value: Any = api.get(path)["value"]
     summary = json.loads(value) if isinstance(value, str) else value
     console.print(watch.summary_table(summary, seconds))
@@ -114,7 +114,7 @@ def _run_pipeline(console: Console, api: AirflowApi, var_dir: Path) -> bool:
 
 def _say_where(console: Console, api: AirflowApi) -> None:
     console.print(f"Dashboards   {api.url}/plugin/customer-analytics", highlight=False)
-    console.print(f"Airflow      {api.url}/dags/{watch.DAG_ID}", highlight=False)
+    console.print(f"Airflow      {api.url}/dags/{DAG_ID}", highlight=False)
     console.print(f"Login        {USER} / {api.password}", highlight=False, markup=False)
 
 

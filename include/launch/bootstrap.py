@@ -29,7 +29,7 @@ def missing():  # type: () -> str
     return ""
 
 
-def fingerprint(files):  # type: (list) -> str
+def fingerprint(files):  # type: (list[str]) -> str
     """Changes when a lock file or the Python does."""
     digest = hashlib.sha256(sys.version.encode())
     for name in files:
@@ -38,7 +38,7 @@ def fingerprint(files):  # type: (list) -> str
     return digest.hexdigest()
 
 
-def main(files):  # type: (list) -> int
+def main(files):  # type: (list[str]) -> int
     trouble = missing()
     if trouble:
         print(trouble, file=sys.stderr)

@@ -37,6 +37,7 @@ def _holder(port: int) -> str:
     except psutil.AccessDenied:  # macOS tells this to root only
         return ""
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+        if listens and connection.pid:
             return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
     return ""

@@ -36,7 +36,7 @@ def follow(console: Console, api: AirflowApi, run_id: str, progress_dir: Path) -
             line = _line(task, progress_dir)
             if line and said.get(task["task_id"]) != line:
                 said[task["task_id"]] = line
-                console.print(line, highlight=False)
+                console.print(line, highlight=False, soft_wrap=True)
         if state in ("success", "failed"):
             return state
         time.sleep(SECONDS_BETWEEN_LOOKS)

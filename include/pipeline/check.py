@@ -6,6 +6,7 @@ import logging
 import shutil
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from include.elastic.reports import recover_reports
 from include.pipeline.run import run_from_context, said_plainly
 from include.problem import Problem
 from include.sources.definition import load_sources
-from include.sources.read import check_source
+from include.sources.read import SourceCheck, check_source
 from include.staging.storage import storage, written_aside
 
 if TYPE_CHECKING:
@@ -46,18 +47,16 @@ def check(context: Context) -> dict[str, Any]:
         attempt("staging", lambda: require_writable(configs.STAGING_URL))
         attempt("temporary folder", lambda: require_room(Path(configs.TEMPORARY_DIR)))
         sources = attempt("sources.yaml", lambda: load_sources(configs.SOURCES_FILE))
-        found = (
-            {source.name: attempt(source.name, lambda s=source: check_source(s)) for source in sources.all}
-            if sources
-            else {}
-        )
+        found: dict[str, SourceCheck | None] = {}
+        for source in sources.all if sources else ():
+            found[source.name] = attempt(source.name, partial(check_source, source))
         if troubles:
             gathered = Problem("\n".join(str(trouble) for trouble in troubles))
             gathered.retry = all(trouble.retry for trouble in troubles)
             raise gathered
         if not run_from_context(context).dry_run:
             _prepare_reports()
-    return {"elasticsearch": elasticsearch, "sources": {name: one.summary() for name, one in found.items()}}
+    return {"elasticsearch": elasticsearch, "sources": {name: one.summary() for name, one in found.items() if one}}
 
 
 def _prepare_reports() -> None:

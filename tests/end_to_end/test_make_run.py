@@ -1,18 +1,12 @@
 """`make run` on the real CDNOW data, as a new user meets it: run, look, break, run again."""
 
-import re
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 
-import httpx
-import psutil
 import pytest
-from tests.checksums import checksum, documents
-from tests.end_to_end.conftest import MakeRun, make_run, processes_of
 
-from include.datasets.cdnow import master_lines
-from include.elastic.node import embedded_node
+from tests.checksums import checksum
+from tests.end_to_end.conftest import MakeRun, make_run
 
 pytestmark = pytest.mark.end_to_end
 

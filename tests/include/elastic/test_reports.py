@@ -266,6 +266,7 @@ def test_a_crash_between_the_steps_is_carried_through_by_the_retry(
 @pytest.mark.contract
 def test_what_a_crash_left_half_done_is_put_right(reports: Elasticsearch) -> None:
     write(reports, report(2), FIRST)
+    publish_reports(reports)
     write(reports, report(3), SECOND)
     write(reports, report(1), FIRST, name="rfm")
     publish_reports(reports)
@@ -285,6 +286,15 @@ def test_what_a_crash_left_half_done_is_put_right(reports: Elasticsearch) -> Non
 
 def client_update(client: Elasticsearch, index: str, id_: str, change: dict[str, Any]) -> None:
     client.update(index=index, id=id_, routing=id_.split(":")[0], doc=change)
+
+
+@pytest.mark.contract
+def test_two_dates_written_by_runs_that_never_published_leave_one_latest(reports: Elasticsearch) -> None:
+    write(reports, report(2), FIRST)
+    new = write(reports, report(3), SECOND)  # no search shows the first one yet
+    assert recover_reports(reports) == 1
+    assert {row["version"] for row in read_rows(reports, "cohorts", "weekly")} == {new.version}
+    assert len(documents(reports)) == 5 + 7
 
 
 @pytest.mark.contract
