@@ -14,8 +14,9 @@ left out, and a warning counts them. `retention` counts a customer at an offset 
 value.
 
 A cell is complete when its period is over at the report date. Cells under way show what was counted so far but no rate,
-cells that have not begun are left out. The tables keep the newest COHORTS_KEPT_… cohorts; the averages rest on complete
-cells of all cohorts, weighted by size, so that each of their points may rest on other cohorts (`n` says how many).
+cells that have not begun are left out. The tables end with the newest cohort that has customers and keep as many before
+it as COHORTS_KEPT_… say. The averages rest on the complete cells of all cohorts, weighted by size, so each of their
+points may rest on other cohorts (`n` says how many).
 
 For a dimension value a customer who downloaded belongs to the value of the first session, `(unknown)` where there is
 none, and only sessions that carry the value count.
@@ -39,12 +40,13 @@ from include.measures.periods import (
     Granularity,
     are_complete,
     as_dates,
+    calendar,
     first_days,
     numbered,
     period_of,
 )
 from include.measures.rates import with_rate
-from include.measures.results import held, ratio, report_rows, result
+from include.measures.results import held, nothing_found, ratio, report_rows, result
 from include.schemas.reports import Field, Report, ReportType
 
 if TYPE_CHECKING:
@@ -280,7 +282,8 @@ def cohorts(
 
     def complete(frame: pd.DataFrame, granularity: Granularity) -> pd.DataFrame:
         over = are_complete(frame["cohort"] + frame["offset"], granularity, week_start, as_of)
-        return frame.assign(granularity=granularity, is_complete=over)
+        newest = {"is_kept": frame["age"] < kept[granularity], "is_recent": frame["age"] < RECENT}
+        return frame.assign(granularity=granularity, is_complete=over, **newest)
 
     cells: dict[str, list[pd.DataFrame]] = {name: [] for name in (*STEPS, "retention")}
     with held(_customers(seen, week_start)) as customers:
@@ -332,7 +335,7 @@ def cohorts(
     for report_type in REPORTS:
         frame = frames[report_type.type]
         if "period" in report_type.key:
-            frame = _recent(frame, kept, last)
+            frame = frame[frame["is_kept"]].reset_index(drop=True)
             over = frame["is_complete"].to_numpy(bool)
             frame = with_rate(frame, "customers", "cohort_customers", confidence_level, known=over)
             if report_type.type in ("retention", "revenue"):
@@ -346,10 +349,12 @@ def cohorts(
         places = {"granularity": "granularity_order", "curve": "curve_order"}
         key = [places.get(name, name) for name in report_type.key]
         rows = report_rows(labelled(frame, seen.labels, key), report_type)
-        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said))
+        warnings = nothing_found(rows, as_of)
+        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=warnings)
     if early:
         reports["download_to_first_order"].warnings.append(
-            f"{early:,} orders lie on a day before their customer's download; they are left out of this table."
+            f"{early:,} {'order lies' if early == 1 else 'orders lie'} on a day before the customer's download, "
+            "and no order of such a day is in this table."
         )
     return reports
 
@@ -417,19 +422,19 @@ def _sizes_and_latest(
     latest = sessions.group_by(["dimension", "client_code"]).agg(
         **{f"to_{name}": sessions[name].max() for name in GRANULARITIES}
     )
-    joined = customers.left_join(latest, ["dimension", "client_code"])
     sizes, lasting = {}, {}
-    for granularity in GRANULARITIES:
+    with held(customers.left_join(latest, ["dimension", "client_code"])) as joined:
         after = (joined.to_day >= joined.from_day).fill_null(False)
-        offset = joined[f"to_{granularity}"] - joined[f"from_{granularity}"]
-        keys = {
-            "dimension": joined.dimension,
-            "cohort": joined[f"from_{granularity}"],
-            "offset": ibis.ifelse(after, offset, NEVER),
-        }
-        counted = result(joined.group_by(**keys).agg(customers=joined.count())).astype("int64")
-        sizes[granularity] = _sizes(counted)
-        lasting[granularity] = counted[counted["offset"] != NEVER]
+        for granularity in GRANULARITIES:
+            offset = joined[f"to_{granularity}"] - joined[f"from_{granularity}"]
+            keys = {
+                "dimension": joined.dimension,
+                "cohort": joined[f"from_{granularity}"],
+                "offset": ibis.ifelse(after, offset, NEVER),
+            }
+            counted = result(joined.group_by(**keys).agg(customers=joined.count())).astype("int64")
+            sizes[granularity] = _sizes(counted)
+            lasting[granularity] = counted[counted["offset"] != NEVER]
     return sizes, lasting
 
 
@@ -465,20 +470,16 @@ def _at_or_after(latest: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def _grid(sizes: pd.DataFrame, most: int, last: int) -> pd.DataFrame:
-    """Every cell that has begun: all cohorts from the dimension's first to period `last`, empty ones too."""
-    rows = [
-        np.array(
-            [
-                (code, cohort, offset)
-                for cohort in range(first, last + 1)
-                for offset in range(min(most, last - cohort) + 1)
-            ],
-            dtype="int64",
-        ).reshape(-1, 3)
-        for code, first in sizes.groupby("dimension")["cohort"].min().items()
-    ]
-    cells = np.concatenate([np.empty((0, 3), dtype="int64"), *rows])
-    grid = pd.DataFrame(cells, columns=["dimension", "cohort", "offset"])
+    """Every cell that has begun at period `last`: all cohorts from the dimension's first to its newest, empty ones too.
+
+    `age` counts the cohorts from the newest, which is 0.
+    """
+    spans = sizes.groupby("dimension")["cohort"].agg(["min", "max"])
+    table = calendar(spans["min"], spans["max"]).rename(columns={"period": "cohort"}).astype("int64")
+    table["age"] = table["dimension"].map(spans["max"]).astype("int64") - table["cohort"]
+    offsets = np.minimum(most, last - table["cohort"].to_numpy()) + 1
+    grid = table.loc[table.index.repeat(offsets)]
+    grid = grid.assign(offset=grid.groupby(level=0).cumcount()).reset_index(drop=True)
     return _filled(grid, sizes, ["cohort_customers"], on=["dimension", "cohort"])
 
 
@@ -496,13 +497,6 @@ def _average(cells: pd.DataFrame, measure: str) -> pd.DataFrame:
     return complete.groupby(["dimension", "granularity", "offset"], as_index=False).agg(
         customers=(measure, "sum"), cohort_customers=("cohort_customers", "sum"), n=("cohort_customers", "size")
     )
-
-
-def _recent(cells: pd.DataFrame, kept: dict[str, int], last: dict[Granularity, int]) -> pd.DataFrame:
-    """The newest cohorts of each granularity."""
-    age = cells["granularity"].map(last).astype("int64") - cells["cohort"]
-    newest = cells.assign(is_recent=age < RECENT)
-    return newest[age < cells["granularity"].map(kept).astype("int64")].reset_index(drop=True)
 
 
 def _cohort_days(cells: pd.DataFrame, week_start: str) -> pd.Series:

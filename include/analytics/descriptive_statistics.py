@@ -48,7 +48,7 @@ from include.measures.periods import (
     period_of,
 )
 from include.measures.rates import with_rate
-from include.measures.results import held, ratio, records, report_rows, result
+from include.measures.results import held, nothing_found, ratio, records, report_rows, result
 from include.schemas.reports import Field, Report, ReportType
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _kpi_panels() -> tuple[Panel, ...]:
             columns=("metric", "value", "previous_value", "change_rate"),
             where={"window": LATEST},
             format="decimal",
-            how_to_read="Each KPI beside its value in the equally long period before; 0.1 is ten percent more.",
+            how_to_read="Each KPI beside its value in the equally long period before, and the change from it.",
         ),
         Panel(
             title="Since the beginning",
@@ -209,6 +209,12 @@ def _lifecycle_panel(name: str, granularity: Granularity) -> Panel:
         mark="bar",
         x="period",
         y=("new_customers", "returning_customers", "resurrected_customers", "dormant_customers"),
+        series_titles={
+            "new_customers": "New",
+            "returning_customers": "Returning",
+            "resurrected_customers": "Resurrected",
+            "dormant_customers": "Dormant",
+        },
         x_title=granularity.capitalize(),
         y_title="Customers",
         where={"granularity": granularity, "is_complete": True},
@@ -517,7 +523,8 @@ def descriptive_statistics(
         if report_type.type == "kpis":
             key = ["dimension"]
         rows = report_rows(labelled(ordered, seen.labels, key), report_type)
-        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=list(warnings))
+        said_of_rows = [*nothing_found(rows, as_of), *warnings]
+        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=said_of_rows)
     if early:
         reports["customer_journey"].warnings.append(
             f"{early:,} customers have their first order on a day before their download; "

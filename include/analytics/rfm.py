@@ -40,7 +40,7 @@ from include.measures.dimension import by_dimension, labelled
 from include.measures.observed import definition, observed
 from include.measures.periods import day_number
 from include.measures.rates import with_rate
-from include.measures.results import held, ratio, records, report_rows, result
+from include.measures.results import held, nothing_found, ratio, records, report_rows, result
 from include.schemas.reports import Field, Report, ReportType
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _scatter(title: str, x: str, y: str, x_title: str, y_title: str) -> Panel:
         y_title=y_title,
         format="decimal",
         width=4,
-        how_to_read="Each point are the customers with the same three scores, at their mean values; colour is segment.",
+        how_to_read="A point is the customers with the same three scores, at their mean values; colour is segment.",
     )
 
 
@@ -158,6 +158,7 @@ REPORTS: tuple[ReportType, ...] = (
                 mark="bar",
                 x="rfm_segment",
                 y=("rate", "revenue_share"),
+                series_titles={"rate": "Share of customers", "revenue_share": "Share of revenue"},
                 x_title="Segment",
                 y_title="Share (%)",
                 format="percent",
@@ -206,7 +207,6 @@ REPORTS: tuple[ReportType, ...] = (
                 x_title=f"{first.capitalize()} score (1-{configs.RFM_SCORES})",
                 y_title=f"{second.capitalize()} score (1-{configs.RFM_SCORES})",
                 where={"pair": pair},
-                width=4,
                 how_to_read="How many customers have both scores; the best are in the corner where both are highest.",
             )
             for pair, (first, second) in PAIRS.items()
@@ -362,7 +362,8 @@ def rfm(
             else:
                 key.append(name)
         rows = report_rows(labelled(frame, seen.labels, key), report_type)
-        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said))
+        warnings = nothing_found(rows, as_of)
+        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=warnings)
     if headline["customers"] and headline["customers"] < scores:
         for report in reports.values():
             report.warnings.append(f"There are fewer than {scores} customers with an order: scores mean little.")

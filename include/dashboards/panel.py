@@ -31,6 +31,7 @@ class Panel:
     limit: int | None = None
     width: int = 6
     band: tuple[str, str] | None = None  # line: fields of the lower and the upper end of its interval
+    series_titles: dict[str, str] = field(default_factory=dict)  # several `y`: what each is called in the legend
     columns: tuple[str, ...] = ()  # table: the fields shown, in order
 
     @property

@@ -112,7 +112,7 @@ def draw(panel: Panel, rows: Iterable[Row], fields: Mapping[str, Field]) -> Draw
     spec["$schema"] = "https://vega.github.io/schema/vega-lite/v6.json"
     spec["description"] = f"{panel.title}. {panel.how_to_read}"
     spec.setdefault("width", "container")
-    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    spec["autosize"] = {"type": "fit-x", "contains": "padding", "resize": True}
     return Drawing(chosen, columns, spec=spec, notes=_notes(panel, chosen))
 
 
@@ -164,6 +164,10 @@ def title_of(name: str) -> str:
     """A field's name as a person reads it."""
     words = name.replace("_", " ")
     return words[:1].upper() + words[1:]
+
+
+def _series_title(panel: Panel, name: str) -> str:
+    return panel.series_titles.get(name, title_of(name))
 
 
 def format_of(field: Field) -> str | None:
@@ -262,7 +266,7 @@ def _tiles(panel: Panel, rows: Sequence[Row], fields: Mapping[str, Field]) -> tu
         if row.get("change_rate") is not None and not several:
             notes.append(f"{row['change_rate']:+.1%} on the period before")
         for name in panel.series:
-            label = " · ".join(part for part in (group, title_of(name) if several else "") if part)
+            label = " · ".join(part for part in (group, _series_title(panel, name) if several else "") if part)
             tiles.append(Tile(label, row.get(name), _tile_format(panel, name, fields), ", ".join(notes)))
     return tuple(tiles)
 
@@ -311,7 +315,7 @@ class _Chart:
         }
         parts = [self._label(self.group, row)] if self.group else []
         if len(self.value_names) > 1:
-            parts.append(title_of(name))
+            parts.append(_series_title(self.panel, name))
         if parts:
             drawn["series"] = " · ".join(parts)
         if self.panel.band:

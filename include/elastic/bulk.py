@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,7 +131,9 @@ def bulk_write(
                 pending[threads.submit(sender.send, batch)] = len(batch)
             collect(0)
         finally:
-            sender.stopped.set()  # after an error: nobody waits to try again
+            sender.stopped.set()  # after an error: nobody waits to try again,
+            if isinstance(operations, Generator):
+                operations.close()  # and what it reads from is free for others, while the error is still handled
     if total.rejected and raise_rejected:
         raise DocumentsRejected(index, total)
     return total

@@ -24,7 +24,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 
 import configs
 from include.elastic.bulk import bulk_write
-from include.elastic.client import ElasticsearchProblem, index_name, plainly
+from include.elastic.client import index_name, plainly
 from include.elastic.indexes import REPORTS, REPORTS_LATEST
 from include.schemas.reports import SHARED_FIELDS, Field, Report, ReportType
 
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALL = "all"
-# The second step is one request, whatever the report's size. Some 200 bytes a row, and a node with a 512 MB heap takes
-# requests of up to a tenth of it.
-MOST_ROWS = 100_000
+# The second step is one request up to here, about 50,000 rows: in the node's memory it takes three times that, and a
+# node with a heap of 256 MB refuses what is larger than a tenth of it. A longer report takes several requests, one after
+# the other. Readers see no difference, as only `publish_reports` refreshes; but should Elasticsearch itself be killed
+# between them, they see a part of each version until the task is tried again or `recover_reports` is called.
+STEP_BYTES = 8_000_000
 KEEP_OPEN = "1m"
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
@@ -164,7 +166,7 @@ def recover_reports(client: Elasticsearch) -> int:
                 operations += [_delete(id_) if change is None else _update(id_, change) for id_ in ids]
             if operations:
                 healed += 1
-                _in_one_request(client, name, operations)
+                _in_order(client, name, operations)
     if healed:
         publish_reports(client)
     return healed
@@ -188,11 +190,6 @@ def json_rows(
         raise ValueError(f"{place} has fields that neither SHARED_FIELDS nor FIELDS describes: {undeclared}")
     if report_type.key and bool(frame.duplicated(list(report_type.key)).any()):
         raise ValueError(f"{place} has several rows with the same {', '.join(report_type.key)}")
-    if len(frame) > MOST_ROWS:
-        raise ElasticsearchProblem(
-            f"{place} has {len(frame):,} rows, more than the {MOST_ROWS:,} that can be replaced at once; "
-            "break it down by fewer dimensions, or lower DIMENSION_TOP_VALUES."
-        )
     values = {name: _column(frame[name], fields[name], f"{place}, field `{name}`") for name in report_type.fields}
     return [
         {name: column[row] for name, column in values.items() if column[row] is not None} for row in range(len(frame))
@@ -298,13 +295,12 @@ def _write(
             "is_latest": is_latest,
         }
         operations.append(_index(_header_id(name, report_type, day), header))
-        _in_one_request(client, name, operations)
+        _in_order(client, name, operations)
     return WrittenReport(name, report_type, len(rows), version, is_latest)
 
 
-def _in_one_request(client: Elasticsearch, name: str, operations: list[bytes]) -> None:
-    size = sum(map(len, operations))
-    bulk_write(client, operations, index=index_name(REPORTS), routing=name, request_bytes=size + 1, in_flight=1)
+def _in_order(client: Elasticsearch, name: str, operations: list[bytes]) -> None:
+    bulk_write(client, operations, index=index_name(REPORTS), routing=name, request_bytes=STEP_BYTES, in_flight=1)
 
 
 def _stored(client: Elasticsearch, name: str, report_type: str, day: str) -> Row | None:

@@ -35,7 +35,8 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="stop when the run has ended")
     arguments = parser.parse_args()
     console = Console()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell starts background jobs with SIGINT ignored
+        signal.signal(number, _interrupt)
     try:
         return _run(console, arguments.data, once=arguments.once)
     except Problem as problem:

@@ -51,15 +51,15 @@ def main(files):  # type: (list[str]) -> int
                 return 0
     python = os.path.join(VENV, "bin", "python")
     quiet = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    if not os.path.exists(python):
+    if not os.path.exists(os.path.join(VENV, "bin", "pip")):
         print("Creating .venv", flush=True)
         subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
     print("Installing the pinned requirements (once; about a minute)", flush=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "uv"], check=True, env=quiet)
+    get_uv = [python, "-m", "pip", "install", "--quiet", "uv"]
     install = [python, "-m", "uv", "pip", "install", "--quiet", "--python", python]
     for name in files:
         install += ["-r", os.path.join(ROOT, name)]
-    if subprocess.run(install).returncode != 0:
+    if subprocess.run(get_uv, env=quiet).returncode != 0 or subprocess.run(install).returncode != 0:
         print(
             "The requirements could not be installed (see above); check the network and run the same again.",
             file=sys.stderr,

@@ -38,10 +38,7 @@ def coded(sessions: ir.Table, dimensions: Sequence[str], *, top_values: int) -> 
     labels = [ALL]
     for name in dimensions:
         column = DIMENSION_PREFIX + name
-        sizes = result(sessions.group_by(value=sessions[column]).agg(size=sessions.count()))
-        known = sizes[sizes["value"].notna()].sort_values(["size", "value"], ascending=[False, True])
-        kept = [str(value) for value in known["value"][:top_values]]
-        own = list(dict.fromkeys([*(value for value in kept if value not in (OTHER, UNKNOWN)), OTHER, UNKNOWN]))
+        own = [*_largest(sessions[column], top_values), OTHER, UNKNOWN]
         codes = {value: len(labels) + position for position, value in enumerate(own)}
         values = pa.table(
             {
@@ -56,6 +53,17 @@ def coded(sessions: ir.Table, dimensions: Sequence[str], *, top_values: int) -> 
         sessions = sessions.mutate(code.cast("int32").name(CODE + name)).drop(f"{column}_value", f"{column}_known")
         labels += [f"{name}: {value}" for value in own]
     return sessions, tuple(labels)
+
+
+def _largest(column: ir.StringColumn, top_values: int) -> list[str]:
+    """The values with the most sessions, the largest first, ties by name.
+
+    A value that is itself called `(other)` or `(unknown)` counts with those.
+    """
+    named = column.name("value").as_table().filter(column.notnull() & column.notin([OTHER, UNKNOWN]))
+    sizes = named.group_by("value").agg(size=named.count())
+    largest = sizes.order_by(ibis.desc("size"), ibis.asc("value")).limit(top_values)
+    return [str(value) for value in result(largest)["value"]]
 
 
 def by_dimension(table: ir.Table, dimensions: Sequence[str]) -> ir.Table:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 
-from include.measures.dimension import CODE, by_dimension, coded
+from include.measures.dimension import CODE, UNKNOWN, by_dimension, coded
 from include.measures.periods import numbered
 from include.staging.tables import MONEY, Tables
 
@@ -58,12 +58,7 @@ class Observed:
         at_first = sessions.join(earliest, ["client_code", "instant"])
         first = at_first.group_by("client_code").agg(**{code: at_first[code].argmin(at_first.id) for code in codes})
         joined = self.customers.left_join(first, "client_code").drop("client_code_right")
-        unknown = {
-            CODE + name: max(
-                (code for code, label in enumerate(self.labels) if label.startswith(f"{name}: ")), default=0
-            )
-            for name in self.dimensions
-        }
+        unknown = {CODE + name: self.labels.index(f"{name}: {UNKNOWN}") for name in self.dimensions}
         filled = joined.mutate(**{code: ibis.coalesce(joined[code], unknown[code]).cast("int32") for code in codes})
         return by_dimension(filled, self.dimensions)
 

@@ -76,8 +76,11 @@ def as_dates(days: npt.NDArray[np.datetime64]) -> pd.Series:
     return pd.Series(days.astype("datetime64[D]").astype(object), dtype=object)
 
 
-def calendar(first: pd.Series, last: int) -> pd.DataFrame:
-    """`period` from `first` to `last` for each entry of `first` (whose index is `dimension`): no period is left out."""
+def calendar(first: pd.Series, last: int | pd.Series) -> pd.DataFrame:
+    """`period` from `first` to `last` for each entry of `first` (whose index is `dimension`): no period is left out.
+
+    `last` is one for all, or has the index of `first`.
+    """
     lengths = (last - first + 1).to_numpy(dtype="int64")
     starts = np.repeat(first.to_numpy(dtype="int64"), lengths)
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)

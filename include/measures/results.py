@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -75,3 +76,8 @@ def report_rows(frame: pd.DataFrame, report_type: ReportType) -> pd.DataFrame:
     for name in rows.select_dtypes("float").columns:
         rows[name] = significant(rows[name])
     return rows
+
+
+def nothing_found(rows: pd.DataFrame, as_of: date) -> list[str]:
+    """What the header of a report without rows says."""
+    return [] if len(rows) else [f"There is nothing to report up to {as_of.isoformat()}."]

@@ -80,23 +80,32 @@ def merge(parts: Mapping[str, Sequence[str]], *, run_key: str, time_zone: str, f
 
 
 def forget_old(current: Snapshot, run_key: str) -> None:
-    """Delete all but the newest STAGING_SNAPSHOTS_KEPT versions: manifests, files that no other names, their loads."""
+    """Keep the newest STAGING_SNAPSHOTS_KEPT versions, and delete older ones, their loads and files none of them names.
+
+    The manifests go first: a version that is still there has all its files. What no version names includes the files
+    of merges that were killed before they had a manifest.
+    """
     root = storage(configs.STAGING_URL)
     versions = all_snapshots()
     kept = [current, *(one for one in versions if one.version != current.version)][: configs.STAGING_SNAPSHOTS_KEPT]
-    in_use = {file.path for one in kept for table in one.tables.values() for file in table.files}
     for one in versions:
-        if one.version in {snapshot.version for snapshot in kept}:
-            continue
-        for path in {file.path for table in one.tables.values() for file in table.files} - in_use:
-            (root / path).unlink(missing_ok=True)
-        (root / "snapshots" / f"{one.version}.json").unlink(missing_ok=True)
+        if one.version not in {snapshot.version for snapshot in kept}:
+            (root / "snapshots" / f"{one.version}.json").unlink(missing_ok=True)
+    # By their names alone, which follow from the content: what another spelling of the folder hides is kept.
+    in_use = {_name(file.path) for one in kept for table in one.tables.values() for file in table.files}
+    for path in root.fs.find((root / "tables").path):
+        if _name(path) not in in_use:
+            root.fs.rm_file(path)
     runs = root / "runs"
     loads_kept = {run_key, *(one.run_key for one in kept)}
     for run in runs.iterdir() if runs.exists() else ():
         if run.name not in loads_kept:
             remove_tree(run / "landing")
             remove_tree(run / "validated")
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 class _Merge:
@@ -106,9 +115,14 @@ class _Merge:
         self.root = storage(configs.STAGING_URL)
         self.previous, self.time_zone = previous, time_zone
         self.parts = {TABLE_OF_KIND[kind]: files for kind, files in parts.items()}
-        self.scratch = Path(configs.TEMPORARY_DIR) / f"merge-{uuid.uuid4().hex}"
+        place = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
+        self.scratch = Path(configs.TEMPORARY_DIR) / f"merge-{place}-{uuid.uuid4().hex}"
+        self.left_behind = f"merge-{place}-*"
 
     def __enter__(self) -> _Merge:
+        # One merge at a time works on a staging: what others left here, they were killed over.
+        for folder in self.scratch.parent.glob(self.left_behind):
+            shutil.rmtree(folder, ignore_errors=True)
         self.scratch.mkdir(parents=True)
         self.connection = engine(self.root)
         try:
@@ -261,7 +275,7 @@ class _Merge:
             )
             rows.append(
                 f"SELECT {staged} FROM ({select(table, self.root)}) "
-                "WHERE id NOT IN (SELECT id FROM replaced WHERE NOT stays)"
+                f"WHERE id NOT IN (SELECT id FROM replaced WHERE NOT stays AND month = {literal(month)})"
             )
         if came:
             rows.append(f"SELECT {named} FROM read_parquet([{', '.join(came)}], hive_partitioning = false)")
@@ -279,17 +293,17 @@ class _Merge:
         return {str(month) for (month,) in self.connection.execute(query).fetchall()}
 
     def changed_months(self, sessions: Table) -> tuple[str, ...]:
-        """Months in which a session, its basket or its delivery is not what it was."""
+        """Months in which a session, its basket or its delivery is not what it was; all of them where columns are."""
         before = {file.path for file in self._old_files("sessions")}
         months = {str(file.month) for file in sessions.files if file.path not in before}
         self.connection.execute(f"CREATE VIEW now_sessions AS {select(sessions, self.root)}")
         for table in ("basket", "deliveries"):
-            if table in self.parts:
+            if table in self.parts and self._same_columns(table):
                 months |= self._months(
                     f"SELECT DISTINCT strftime(session_day, '%Y-%m') FROM now_sessions "
                     f"SEMI JOIN new_{table} ON now_sessions.id = new_{table}.order_id"
                 )
-            elif self._old_table(table) is not None:
+            elif table in self.parts or self._old_table(table) is not None:
                 months |= {str(file.month) for file in sessions.files}
         return tuple(sorted(months))
 

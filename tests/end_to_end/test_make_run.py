@@ -1,14 +1,28 @@
 """`make run` on the real CDNOW data, as a new user meets it: run, look, break, run again."""
 
+import os
+import re
+import signal
+import socket
+import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
-from tests.checksums import checksum
-from tests.end_to_end.conftest import MakeRun, make_run
+from include.datasets.cdnow import master_file, purchase_lines
+from include.elastic.node import embedded_node
+from include.launch.airflow_stack import DAG_ID
+from tests.checksums import checksum, documents
+from tests.end_to_end.conftest import MakeRun, make_run, processes_of
 
 pytestmark = pytest.mark.end_to_end
+
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +40,170 @@ def running(var_dir: Path) -> Iterator[MakeRun]:
 @pytest.fixture(scope="module")
 def first_checksum(running: MakeRun) -> str:
     return checksum(running.elasticsearch, "orders", "downloads")
+
+
+class Api:
+    """The REST API of the running Airflow."""
+
+    def __init__(self, run: MakeRun) -> None:
+        username, password = run.login
+        answer = httpx.post(f"{run.airflow}/auth/token", json={"username": username, "password": password}, timeout=60)
+        self.client = httpx.Client(
+            base_url=f"{run.airflow}/api/v2/dags/{DAG_ID}",
+            headers={"Authorization": f"Bearer {answer.json()['access_token']}"},
+            timeout=60,
+        )
+
+    def trigger(self, **conf: object) -> str:
+        answer = self.client.post("/dagRuns", json={"logical_date": None, "conf": conf})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["dag_run_id"])
+
+    def task(self, run_id: str, task_id: str) -> dict[str, object]:
+        found: dict[str, object] = self.client.get(f"/dagRuns/{run_id}/taskInstances/{task_id}").json()
+        return found
+
+    def wait(self, run_id: str, seconds: float = 300) -> str:
+        deadline = time.monotonic() + seconds
+        while True:
+            state = str(self.client.get(f"/dagRuns/{run_id}").json()["state"])
+            if state in ("success", "failed"):
+                return state
+            assert time.monotonic() < deadline, f"{run_id} did not end"
+            time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def api(running: MakeRun) -> Iterator[Api]:
+    found = Api(running)
+    yield found
+    found.client.close()
+
+
+def test_the_terminal_shows_progress_the_table_and_where_to_look(running: MakeRun) -> None:
+    assert re.search(r"done\s+index_orders\s+[\d.]+ s\s+67,591 documents, [\d,]+ a second", running.text)
+    assert re.search(r"sessions\s+│\s+67,591 │\s+0 │ 67,591", running.text)
+    assert re.search(r"indexed in downloads\s+│\s+│\s+│ 23,570", running.text)
+    assert f"Dashboards   {running.airflow}/" in running.text
+
+
+def test_every_line_of_the_file_is_in_the_indexes(running: MakeRun, first_checksum: str) -> None:
+    """A second count of the file: all lines of a client on one day are one order, its amount their sum."""
+    lines = list(purchase_lines(master_file()))
+    assert len(lines) == 69_659
+    orders = documents(running.elasticsearch, "orders")
+    downloads = documents(running.elasticsearch, "downloads")
+    assert len(orders) == len({(client, day) for client, day, _ in lines}) == 67_591
+    assert len(downloads) == len({client for client, _, _ in lines}) == 23_570
+    total = sum(Decimal(str(order["payment_amount"])) for order in orders.values())
+    assert total == sum(amount for _, _, amount in lines)
+    assert sum(download["scores"]["frequency"] for download in downloads.values()) == 67_591
+
+
+def test_the_page_shows_what_elasticsearch_holds(running: MakeRun, page: Page) -> None:
+    username, password = running.login
+    page.goto(running.text.split("Dashboards")[1].split()[0])
+    page.fill("input[name=username]", username)
+    page.fill("input[name=password]", password)
+    page.click("button[type=submit]")
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("link", name="RFM").click()
+    frame.locator("[data-panel-id^='rfm.segments'] canvas, [data-panel-id^='rfm.segments'] svg").first.wait_for()
+    frame.get_by_role("cell", name="champions", exact=True).first.wait_for()
+    shown = frame.locator("tr", has=frame.get_by_role("cell", name="champions", exact=True)).first.inner_text()
+    query = {
+        "bool": {
+            "filter": [
+                {"term": {"report_name": "rfm"}},
+                {"term": {"rfm_segment": "champions"}},
+                {"term": {"type": "segments"}},
+            ]
+        }
+    }
+    (row,) = documents(running.elasticsearch, "reports-latest", query).values()
+    assert f"{row['customers']:,}" in shown
+    assert f"{row['revenue']:,.2f}" in shown
+    Path("test-results").mkdir(exist_ok=True)
+    page.screenshot(path="test-results/make-run-rfm.png")
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_FLAGS)
+        yield browser.new_page(viewport={"width": 1440, "height": 1000})
+        browser.close()
+
+
+def test_without_a_login_the_page_is_closed(running: MakeRun) -> None:
+    for path in ("", "api/dashboards", "data-docs/index.html"):
+        assert httpx.get(f"{running.airflow}/customer-analytics/{path}").status_code == 401
+
+
+def test_the_form_refuses_a_wrong_value_with_its_reason(api: Api) -> None:
+    answer = api.client.post("/dagRuns", json={"logical_date": None, "conf": {"analyses": ["rmf"]}})
+    assert answer.status_code == 400
+    assert "'rmf' is not one of" in answer.text
+
+
+def test_a_dry_run_changes_nothing(running: MakeRun, api: Api, first_checksum: str) -> None:
+    run_id = api.trigger(dry_run=True)
+    assert api.wait(run_id) == "success"
+    assert api.task(run_id, "sessions.validate")["state"] == "success"
+    assert api.task(run_id, "stage")["state"] == "skipped"
+    assert api.task(run_id, "publish")["state"] == "skipped"
+    assert checksum(running.elasticsearch, "orders", "downloads") == first_checksum
+
+
+def test_a_worker_killed_while_indexing_is_retried_to_the_same_documents(
+    running: MakeRun, api: Api, first_checksum: str
+) -> None:
+    run_id = api.trigger(full_refresh=True)
+    victim = wait_for_task_process(running, api, run_id, "index_orders")
+    victim.send_signal(signal.SIGKILL)
+    assert api.wait(run_id) == "success"
+    assert api.task(run_id, "index_orders")["try_number"] == 2
+    assert checksum(running.elasticsearch, "orders", "downloads") == first_checksum
+
+
+def wait_for_task_process(running: MakeRun, api: Api, run_id: str, task_id: str) -> psutil.Process:
+    """The process that runs the task, once it has begun to send documents."""
+    progress = running.var_dir / "progress" / f"{task_id}.json"
+    before = progress.stat().st_mtime_ns
+    deadline = time.monotonic() + 240
+    while progress.stat().st_mtime_ns == before:
+        assert time.monotonic() < deadline, f"{task_id} did not begin"
+        time.sleep(0.02)
+    pid = int(str(api.task(run_id, task_id)["pid"]))
+    return psutil.Process(pid)
+
+
+def test_ctrl_c_stops_everything_it_started(running: MakeRun, var_dir: Path) -> None:
+    assert len(processes_of(var_dir)) > 3
+    running.interrupt()
+    deadline = time.monotonic() + 30
+    while processes_of(var_dir):
+        assert time.monotonic() < deadline, processes_of(var_dir)
+        time.sleep(0.2)
+    assert "Traceback" not in running.text
+
+
+def test_a_second_run_ends_in_the_same_state_and_leaves_nothing_running(var_dir: Path, first_checksum: str) -> None:
+    # No download: whoever tried would fail at these addresses.
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "PIP_INDEX_URL": "http://127.0.0.1:9"}
+    with make_run(var_dir, "ONCE=1", **nowhere) as again:
+        assert again.process.wait(timeout=420) == 0, again.text
+    assert processes_of(var_dir) == []
+    with embedded_node(var_dir, port=0) as node:
+        assert checksum(node.url, "orders", "downloads") == first_checksum
+
+
+def test_a_busy_port_is_named_before_anything_starts(tmp_path: Path, var_dir: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with make_run(tmp_path / "var", "ONCE=1", AIRFLOW_PORT=str(port)) as refused:
+            assert refused.process.wait(timeout=60) != 0
+        assert f"port {port} (AIRFLOW_PORT) is in use by process {os.getpid()}" in refused.text
+    assert not (tmp_path / "var" / "airflow" / "airflow.db").exists()

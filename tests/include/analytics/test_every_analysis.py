@@ -201,6 +201,7 @@ def test_nothing_gives_no_rows_and_a_header(analysis: catalogue.Analysis, tables
         for report in run(analysis, tables_of([], [], dimensions=dimensions)).values():
             assert len(report.rows) == 0
             assert report.definition["window"].endswith("2024-05-05")
+            assert "There is nothing to report up to 2024-05-05." in report.warnings
 
 
 def test_one_customer_works(analysis: catalogue.Analysis, tables_of: Any) -> None:

@@ -14,7 +14,6 @@ import configs
 from include.elastic.client import ElasticsearchProblem, index_name
 from include.elastic.indexes import ensure_reports
 from include.elastic.reports import (
-    MOST_ROWS,
     WrittenReport,
     json_rows,
     latest_header,
@@ -228,6 +227,29 @@ def test_a_reader_sees_one_whole_version_at_any_moment(reports: Elasticsearch) -
 
 
 @pytest.mark.contract
+def test_a_report_too_long_for_one_request_has_its_header_written_last(
+    reports: Elasticsearch, through_proxy: Elasticsearch, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.elastic.reports.STEP_BYTES", 1_000)
+    write(reports, report(20), FIRST)
+    publish_reports(reports)
+    bodies: list[bytes] = []
+
+    def noted(body: bytes) -> None:
+        bodies.append(body)
+
+    proxy.only = "_bulk"
+    proxy.rule = noted
+    new = write(through_proxy, report(30), SECOND)
+    publish_reports(reports)
+    assert len(bodies) > 5
+    assert [b'"is_header":true' in body for body in bodies] == [False] * (len(bodies) - 1) + [True]
+    assert {row["version"] for row in read_rows(reports, "cohorts", "weekly")} == {new.version}
+    assert len(read_rows(reports, "cohorts", "weekly")) == 60
+    assert recover_reports(reports) == 0
+
+
+@pytest.mark.contract
 def test_two_analyses_write_at_once(reports: Elasticsearch) -> None:
     def several(name: str) -> None:
         for orders in range(5):
@@ -355,9 +377,3 @@ def test_a_frame_that_is_not_what_was_declared_is_refused(columns: dict[str, lis
 def test_a_field_nobody_describes_is_refused() -> None:
     with pytest.raises(ValueError, match=r"neither SHARED_FIELDS nor FIELDS describes: \['luck'\]"):
         rows_of(pd.DataFrame({"luck": [1]}), "luck")
-
-
-def test_a_report_of_too_many_rows_is_refused_in_a_sentence() -> None:
-    frame = pd.DataFrame({"orders": np.arange(MOST_ROWS + 1)})
-    with pytest.raises(ElasticsearchProblem, match=r"has 100,001 rows, more than the 100,000 .* DIMENSION_TOP_VALUES"):
-        rows_of(frame, "orders")

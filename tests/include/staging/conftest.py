@@ -24,6 +24,7 @@ TYPES = {
     "download_date": pa.timestamp("us"),
     "order_id": pa.string(),
     "product": pa.string(),
+    "category": pa.string(),
     "price": pa.decimal128(18, 4),
     "quantity": pa.float64(),
     "delivery_date": pa.timestamp("us"),
@@ -57,7 +58,9 @@ def write_load(folder: Path, **kinds: list[dict[str, Any]]) -> dict[str, list[st
     found = {}
     for kind, rows in kinds.items():
         names = [*(rows[0] if rows else defaults[kind]), "_file", "_row"]
-        schema = pa.schema([(name, TYPES[name]) for name in names])
+        # An action may be a boolean or an instant: as the rows have it.
+        found_types = {name: pa.timestamp("us") for name in names if rows and isinstance(rows[0].get(name), datetime)}
+        schema = pa.schema([(name, {**TYPES, **found_types}[name]) for name in names])
         placed = [{**row, "_file": f"{kind}.csv", "_row": number} for number, row in enumerate(rows, start=2)]
         pq.write_table(pa.Table.from_pylist(placed, schema=schema), folder / f"{kind}.parquet")
         found[kind] = [str(folder / f"{kind}.parquet")]

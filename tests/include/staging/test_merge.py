@@ -6,8 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import textwrap
-import time
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -166,6 +164,21 @@ def test_deliveries_change_the_month_of_their_order(staging: Path, tmp_path: Pat
     assert rows(second.snapshot, "SELECT * FROM deliveries") == [("s2", datetime(2024, 2, 9))]
 
 
+def test_a_column_of_baskets_changes_every_order_that_has_one(staging: Path, tmp_path: Path) -> None:
+    known = {
+        "sessions": [session("s1", "a", "2024-01-05"), session("s2", "a", "2024-02-05")],
+        "customers": [customer("a")],
+    }
+    line = {"product": "tea", "price": Decimal(2), "quantity": 1.0}
+    stage(tmp_path, "one", **known, products=[{"order_id": order, **line, "category": "hot"} for order in ("s1", "s2")])
+    second = stage(tmp_path, "two", **known, products=[{"order_id": "s1", **line}])
+    assert second.changed_months == ("2024-01", "2024-02")
+    assert list(second.snapshot.tables["basket"].columns) == ["order_id", "product", "price", "quantity"]
+    third = stage(tmp_path, "three", **known)
+    assert third.snapshot.table_names == ("sessions", "customers")
+    assert third.changed_months == ("2024-01", "2024-02")
+
+
 def test_columns_may_come_and_go(staging: Path, tmp_path: Path) -> None:
     stage(tmp_path, "one", sessions=[session("s1", "a", "2024-01-05")], customers=[customer("a")])
     wider = stage(
@@ -188,6 +201,11 @@ def test_what_does_not_fit_asks_for_a_full_refresh(staging: Path, tmp_path: Path
     stage(tmp_path, "one", sessions=[session("s1", "a", "2024-01-05", action_viewed=True)], customers=[customer("a")])
     with pytest.raises(StagingProblem, match="BUSINESS_TIMEZONE is now Asia/Tokyo; run with full_refresh"):
         merge(write_load(tmp_path / "x", sessions=[], customers=[]), run_key="x", time_zone="Asia/Tokyo")
+    viewed_at = session("s2", "a", "2024-01-06", action_viewed=datetime(2024, 1, 6))
+    with pytest.raises(
+        StagingProblem, match="action_viewed was staged as BOOLEAN and is now TIMESTAMP; run with full_"
+    ):
+        stage(tmp_path, "y", sessions=[viewed_at], customers=[customer("a")])
     replaced = stage(
         tmp_path, "two", full_refresh=True, sessions=[session("s9", "z", "2024-01-05")], customers=[customer("z")]
     )
@@ -259,77 +277,163 @@ def test_the_number_of_threads_does_not_change_the_files(
     assert found[0] == found[1]
 
 
-# ── Any history of loads ends where one full load of the final data ends ─────────────────────────────────────────────
+# ── Any history of loads ends where a plain dictionary and one full load of the final data end ───────────────────────
 
-row = st.builds(
+CLIENTS = [customer(client) for client in "abc"]
+Rows = list[dict[str, Any]]
+rows_of_sessions = st.builds(
     lambda number, client, month, amount, changed: session(
-        f"s{number}", client, f"2024-0{month}-10 12:00", str(amount), changed_at=datetime(2024, 7, changed)
+        f"s{number}",
+        client,
+        f"2024-0{month}-10 12:00",
+        str(amount),
+        changed_at=datetime(2024, 7, changed) if changed else None,
     ),
     st.integers(0, 7),
     st.sampled_from("abc"),
     st.integers(1, 4),
     st.integers(0, 9),
-    st.integers(1, 5),
+    st.integers(0, 5),
 )
-load = st.lists(row, min_size=1, max_size=6, unique_by=lambda one: one["id"])
+rows_of_products = st.builds(
+    lambda number, product, price: {"order_id": f"s{number}", "product": product, "price": Decimal(price)},
+    st.integers(0, 9),
+    st.sampled_from(["tea", "jam"]),
+    st.integers(1, 2),
+)
+loads = st.tuples(
+    st.lists(rows_of_sessions, min_size=1, max_size=6, unique_by=lambda one: one["id"]),
+    st.lists(rows_of_products, min_size=1, max_size=6),
+)
+
+
+class Model:
+    """What is staged, as a dictionary knows it."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self.baskets: dict[str, Rows] = {}
+
+    def load(self, sessions: Rows, products: Rows) -> None:
+        for one in sessions:
+            held = self.sessions.get(one["id"], {}).get("changed_at") or datetime.min
+            if (one.get("changed_at") or datetime.min) >= held:
+                self.sessions[one["id"]] = one
+        for order in {one["order_id"] for one in products}:
+            self.baskets[order] = [one for one in products if one["order_id"] == order]
+
+    @property
+    def final(self) -> dict[str, Rows]:
+        lines = [line for lines in self.baskets.values() for line in lines]
+        return {"sessions": list(self.sessions.values()), "products": lines}
+
+
+def staged_rows(snapshot: Snapshot, table: str, names: list[str]) -> list[tuple[Any, ...]]:
+    found = rows(snapshot, f"SELECT {', '.join(names)} FROM {table}")
+    return sorted(found, key=str)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=st.lists(load, min_size=1, max_size=4))
+@given(history=st.lists(loads, min_size=1, max_size=4), says_when_changed=st.booleans(), repeated=st.booleans())
 def test_any_history_equals_one_full_load(
-    tmp_path_factory: pytest.TempPathFactory, history: list[list[dict[str, Any]]]
+    tmp_path_factory: pytest.TempPathFactory,
+    history: list[tuple[Rows, Rows]],
+    says_when_changed: bool,
+    repeated: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("history")
-    customers = [customer(client) for client in "abc"]
-    model: dict[str, dict[str, Any]] = {}
+    model = Model()
+    names = ["id", "client", "session_start_date", "payment_amount", *(["changed_at"] if says_when_changed else [])]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(configs, "TEMPORARY_DIR", str(folder / "tmp"))
         patch.setattr(configs, "STAGING_URL", str(folder / "bit-by-bit"))
-        for number, sessions in enumerate(history):
-            load_of_run = write_load(folder / f"load{number}", sessions=sessions, customers=customers)
-            merged = merge(load_of_run, run_key=f"run{number}", time_zone="UTC")
-            for one in sessions:
-                if one["id"] not in model or one["changed_at"] >= model[one["id"]]["changed_at"]:
-                    model[one["id"]] = one
-        names = ("id", "client", "session_start_date", "payment_amount", "changed_at")
-        expected = sorted(tuple(one[name] for name in names) for one in model.values())
-        assert rows(merged.snapshot, f"SELECT {', '.join(names)} FROM sessions ORDER BY id") == expected
+        for number, (sessions, products) in enumerate(history):
+            dropped = set() if says_when_changed else {"changed_at"}
+            sessions = [{name: value for name, value in one.items() if name not in dropped} for one in sessions]
+            model.load(sessions, products)
+            for _ in range(2 if repeated else 1):
+                merged = stage(folder, f"run{number}", sessions=sessions, products=products, customers=CLIENTS)
+        for table, kind, columns in (("sessions", "sessions", names), ("basket", "products", [*products[0]])):
+            expected = sorted((tuple(one[name] for name in columns) for one in model.final[kind]), key=str)
+            assert staged_rows(merged.snapshot, table, columns) == expected
         patch.setattr(configs, "STAGING_URL", str(folder / "at-once"))
-        final = write_load(folder / "final", sessions=list(model.values()), customers=customers)
-        at_once = merge(final, run_key="final", time_zone="UTC")
+        at_once = stage(folder, "final", **model.final, customers=CLIENTS)
+        # The version follows from the names of the files, and those from their bytes.
         assert at_once.snapshot.version == merged.snapshot.version
 
 
 # ── Killed at any moment ─────────────────────────────────────────────────────────────────────────────────────────────
 
+# Forks a process for each step that a merge takes on the file system; it dies by SIGKILL right before that step.
+KILLED_AT_EVERY_STEP = """
+import os, signal, sys
+from include.staging.merge import merge
 
-def test_a_merge_killed_at_any_moment_leaves_the_version_before_and_can_be_repeated(
-    staging: Path, tmp_path: Path
+def die_before(step):
+    taken = 0
+    def count(event, _):
+        nonlocal taken
+        if event in ("os.rename", "os.remove", "os.mkdir", "shutil.copyfile", "shutil.rmtree"):
+            taken += 1
+            if taken == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(count)
+
+for step in range(1, 1_000):
+    child = os.fork()
+    if child == 0:
+        die_before(step)
+        merge(LOAD, run_key="two", time_zone="UTC")
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print(step, os.WTERMSIG(status), os.WEXITSTATUS(status), flush=True)
+    if not os.WIFSIGNALED(status):
+        break
+    answer = sys.stdin.readline()
+"""
+
+
+def test_a_merge_killed_before_any_of_its_steps_leaves_the_version_before_and_can_be_repeated(
+    staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(configs, "STAGING_SNAPSHOTS_KEPT", 1)
     before = stage(tmp_path, "one", sessions=[session("s1", "a", "2024-01-05")], customers=[customer("a")]).snapshot
-    many = [session(f"s{number}", "a", f"2024-{number % 12 + 1:02d}-05", "3") for number in range(60_000)]
-    load = write_load(tmp_path / "two", sessions=many, customers=[customer("a")])
-    program = textwrap.dedent(f"""
-        from include.staging.merge import merge
-        print("ready", flush=True)
-        merge({load!r}, run_key="two", time_zone="UTC")
-    """)
-    environment = {**os.environ, "STAGING_URL": configs.STAGING_URL, "TEMPORARY_DIR": configs.TEMPORARY_DIR}
-    for wait_seconds in (0.05, 0.3, 0.6):
-        process = subprocess.Popen(
-            [sys.executable, "-c", program], env=environment, cwd=configs.PROJECT_ROOT, stdout=subprocess.PIPE
-        )
+    sessions = [session(f"s{month}", "b", f"2024-0{month}-05", "3") for month in (1, 2, 3)]
+    load = write_load(tmp_path / "two", sessions=sessions, customers=[customer("b")])
+    environment = {
+        **os.environ,
+        "STAGING_URL": configs.STAGING_URL,
+        "TEMPORARY_DIR": configs.TEMPORARY_DIR,
+        "STAGING_SNAPSHOTS_KEPT": "1",
+    }
+    seen = []
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED_AT_EVERY_STEP.replace("LOAD", repr(load))],
+        env=environment,
+        cwd=configs.PROJECT_ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(wait_seconds)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        current = load_snapshot()
-        assert current is not None
-        assert current.counts["sessions"] in (1, 60_000)
-        assert rows(current, "SELECT count(*) FROM sessions") == [(current.counts["sessions"],)]
-        if current.version != before.version:
-            break
-    merged = merge(load, run_key="two", time_zone="UTC")
-    assert merged.snapshot.counts["sessions"] == 60_000
+        for line in process.stdout:
+            _, killed_by, exit_code = map(int, line.split())
+            current = load_snapshot()
+            assert current is not None
+            total = rows(current, "SELECT count(*), sum(payment_amount) FROM sessions")
+            assert total == ([(1, 1)] if current.version == before.version else [(3, 9)])
+            seen.append((killed_by, current.version == before.version))
+            if killed_by == 0:
+                assert exit_code == 0
+                break
+            process.stdin.write("\n")
+            process.stdin.flush()
+    # Steps before and after the new version became the current one were both killed, and then one came through.
+    assert {(signal.SIGKILL, True), (signal.SIGKILL, False), (0, False)} == set(seen)
+    assert len(seen) > 10
+    # Nothing that the killed ones left is there any more.
+    (kept,) = all_snapshots()
+    assert set(files(staging)) == {file.path for table in kept.tables.values() for file in table.files}
+    assert [path for path in (staging / "tables").rglob("*.part")] == []
+    assert list(Path(configs.TEMPORARY_DIR).glob("merge-*")) == []
