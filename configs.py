@@ -93,8 +93,8 @@ TOTAL_FIELDS_LIMIT = env(
     "TOTAL_FIELDS_LIMIT", 1_000, int
 )  # fields one index may have; dimension and action columns count
 MAX_RESULT_WINDOW = env("MAX_RESULT_WINDOW", 10_000, int)  # how deep a search may page
-BULK_REQUEST_BYTES = env("BULK_REQUEST_BYTES", 5_000_000, int)  # size of one bulk request
-BULK_REQUESTS_IN_FLIGHT = env("BULK_REQUESTS_IN_FLIGHT", 2, int)  # bulk requests sent side by side
+BULK_REQUEST_BYTES = env("BULK_REQUEST_BYTES", 2_000_000, int)  # size of one bulk request
+BULK_REQUESTS_IN_FLIGHT = env("BULK_REQUESTS_IN_FLIGHT", 3, int)  # bulk requests sent side by side
 BULK_RETRIES = env("BULK_RETRIES", 8, int)  # how often a refused (429), failed (5xx) or lost request is sent again
 BULK_RETRY_DELAY_SECONDS = env("BULK_RETRY_DELAY_SECONDS", 0.5, float)  # first pause before that; doubles each time
 REQUEST_TIMEOUT_SECONDS = env("REQUEST_TIMEOUT_SECONDS", 60.0, float)  # how long one request may take

@@ -1,4 +1,7 @@
-"""A scratch Airflow home, set before anything imports airflow: no test reads or writes a person's own."""
+"""What all tests share: a scratch Airflow home, and a browser.
+
+The home is set before anything imports airflow: no test reads or writes a person's own.
+"""
 
 import os
 import shutil
@@ -7,7 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = Path(tempfile.mkdtemp(prefix="customer-analytics-tests-"))
 os.environ.update(
@@ -31,3 +45,12 @@ for name in ("ELASTICSEARCH_URL", "SOURCES_FILE", "STAGING_URL", "INDEX_PREFIX",
 def _scratch_is_removed() -> Iterator[None]:
     yield
     shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium. One for all tests: Playwright does not start twice in a process."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield started
+        started.close()

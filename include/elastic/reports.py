@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 ALL = "all"
 # The second step is one request up to here, about 50,000 rows: in the node's memory it takes three times that, and a
-# node with a heap of 256 MB refuses what is larger than a tenth of it. A longer report takes several requests, one after
-# the other. Readers see no difference, as only `publish_reports` refreshes; but should Elasticsearch itself be killed
-# between them, they see a part of each version until the task is tried again or `recover_reports` is called.
+# node refuses what is larger than a tenth of its heap. A longer report takes several requests, one after the other.
+# Readers see no difference, as only `publish_reports` refreshes; but should Elasticsearch itself be killed between
+# them, they see a part of each version until the task is tried again or `recover_reports` is called.
 STEP_BYTES = 8_000_000
 KEEP_OPEN = "1m"
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS

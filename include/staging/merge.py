@@ -16,6 +16,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import configs
 from include.problem import Problem
@@ -34,10 +38,17 @@ from include.staging.snapshot import (
 )
 from include.staging.storage import engine, engine_url, remove_tree, storage, written_aside
 
+if TYPE_CHECKING:
+    import duckdb
+
 TABLE_OF_KIND = {"sessions": "sessions", "customers": "customers", "products": "basket", "deliveries": "deliveries"}
 KEYS = {"sessions": "id", "customers": "client", "basket": "order_id", "deliveries": "order_id"}
 PLACE_COLUMNS = ("_file", "_row")  # where a row came from: for messages before staging, not for analyses
 CHANGED_AT = "changed_at"
+# Never NULL: a row whose change has no time counts as the oldest.
+STAGED_IS_NEWER = (
+    f"coalesce(old.{CHANGED_AT} > new.{CHANGED_AT}, old.{CHANGED_AT} IS NOT NULL AND new.{CHANGED_AT} IS NULL)"
+)
 CLIENT_COLUMNS = {"client": "VARCHAR", "client_code": "INTEGER"}
 ROW_GROUP_ROWS = 122_880
 
@@ -226,8 +237,7 @@ class _Merge:
 
     def _sessions(self) -> Table:
         columns = self._staged_columns("sessions")
-        newer = f"old.{CHANGED_AT} > new.{CHANGED_AT} OR (old.{CHANGED_AT} IS NOT NULL AND new.{CHANGED_AT} IS NULL)"
-        stale = newer if CHANGED_AT in columns else "false"
+        stale = STAGED_IS_NEWER if CHANGED_AT in columns else "false"
         # The staged versions of the sessions that came: where they were, and whether they are the newer ones.
         self.connection.execute(
             f"""
@@ -325,11 +335,7 @@ class _Merge:
     def _whole(self, table: str) -> Table:
         columns, key = self._staged_columns(table), KEYS[table]
         named = ", ".join(quoted(name) for name in columns)
-        stale = "false"
-        if CHANGED_AT in columns and table != "basket":
-            stale = (
-                f"old.{CHANGED_AT} > new.{CHANGED_AT} OR (old.{CHANGED_AT} IS NOT NULL AND new.{CHANGED_AT} IS NULL)"
-            )
+        stale = STAGED_IS_NEWER if CHANGED_AT in columns and table != "basket" else "false"
         codes = "JOIN clients USING (client)" if table == "customers" else ""
         order = ", ".join(quoted(name) for name in dict.fromkeys([key, *columns]))
         query = f"""
@@ -349,12 +355,7 @@ class _Merge:
     def _written(self, query: str, table: str, month: str | None = None) -> tuple[StagedFile, ...]:
         """The rows of `query` as a file named after its content; none where there are no rows."""
         scratch = self.scratch / f"{table}.parquet"
-        self.connection.execute(
-            f"COPY ({query}) TO {literal(str(scratch))} "
-            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
-        )
-        source = f"read_parquet({literal(str(scratch))})"
-        ((rows,),) = self.connection.execute(f"SELECT count(*) FROM {source}").fetchall()
+        rows = write_parquet(self.connection.sql(query), scratch)
         if not rows:
             return ()
         folder = f"tables/{table}/month={month}" if month else f"tables/{table}"
@@ -363,12 +364,32 @@ class _Merge:
             with written_aside(self.root / path) as file:
                 shutil.copyfile(scratch, file)
         if table != "sessions":
-            return (StagedFile(path, int(rows)),)
+            return (StagedFile(path, rows),)
         local = f"timezone({literal(self.time_zone)}, timezone('UTC', session_start_date))"
         ((oldest, newest, dates_only),) = self.connection.execute(
-            f"SELECT min(session_day), max(session_day), bool_and(date_trunc('day', {local}) = {local}) FROM {source}"
+            f"SELECT min(session_day), max(session_day), bool_and(date_trunc('day', {local}) = {local}) "
+            f"FROM read_parquet({literal(str(scratch))})"
         ).fetchall()
-        return (StagedFile(path, int(rows), month, str(oldest), str(newest), bool(dates_only)),)
+        return (StagedFile(path, rows, month, str(oldest), str(newest), bool(dates_only)),)
+
+
+def write_parquet(rows: duckdb.DuckDBPyRelation, target: Path) -> int:
+    """Write the rows in their order, in row groups of ROW_GROUP_ROWS, and count them.
+
+    The bytes follow from the values alone. DuckDB's own writer is faster, but encodes a column without empty values in
+    two ways, depending on how it was computed.
+    """
+    reader = rows.to_arrow_reader(ROW_GROUP_ROWS)
+    with reader, pq.ParquetWriter(target, reader.schema, compression="zstd") as writer:
+        pending = reader.schema.empty_table()
+        for batch in reader:
+            pending = pa.concat_tables([pending, pa.Table.from_batches([batch])])
+            while pending.num_rows >= ROW_GROUP_ROWS:
+                writer.write_table(pending.slice(0, ROW_GROUP_ROWS).combine_chunks())
+                pending = pending.slice(ROW_GROUP_ROWS)
+        if pending.num_rows:
+            writer.write_table(pending.combine_chunks())
+    return pq.read_metadata(target).num_rows  # type: ignore[no-any-return]
 
 
 def _content_hash(file: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from include.datasets.cdnow import master_file, purchase_lines
 from include.elastic.node import embedded_node
@@ -21,8 +21,6 @@ from tests.checksums import checksum, documents
 from tests.end_to_end.conftest import MakeRun, make_run, processes_of
 
 pytestmark = pytest.mark.end_to_end
-
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +126,10 @@ def test_the_page_shows_what_elasticsearch_holds(running: MakeRun, page: Page) -
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_FLAGS)
-        yield browser.new_page(viewport={"width": 1440, "height": 1000})
-        browser.close()
+def page(browser: Browser) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1440, "height": 1000})
+    yield opened
+    opened.close()
 
 
 def test_without_a_login_the_page_is_closed(running: MakeRun) -> None:

@@ -3,21 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 from tests.airflow_server import AirflowServer, airflow_api_server
 from tests.published_reports import published_reports
-
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +25,3 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, elasticsearch_url: str) ->
     settings = {"ELASTICSEARCH_URL": elasticsearch_url, "DATA_DOCS_DIR": str(data_docs)}
     with airflow_api_server(folder, settings) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-        yield started
-        started.close()
