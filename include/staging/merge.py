@@ -376,8 +376,8 @@ class _Merge:
 def write_parquet(rows: duckdb.DuckDBPyRelation, target: Path) -> int:
     """Write the rows in their order, in row groups of ROW_GROUP_ROWS, and count them.
 
-    The bytes follow from the values alone. DuckDB's own writer is faster, but encodes a column without empty values in
-    two ways, depending on how it was computed.
+    The bytes follow from the values alone; DuckDB's own writer encodes a column without empty values in two ways,
+    depending on how it was computed.
     """
     reader = rows.to_arrow_reader(ROW_GROUP_ROWS)
     with reader, pq.ParquetWriter(target, reader.schema, compression="zstd") as writer:

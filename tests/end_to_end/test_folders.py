@@ -1,0 +1,285 @@
+"""Whole runs of the DAG on hand-made folders: all four kinds of source, and the two required ones alone."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.models import DagRun
+
+import configs
+from include.elastic.node import EmbeddedNode
+from include.quality.quarantine import SCHEMA
+from tests.checksums import checksum, documents
+from tests.servers import elasticsearch_node
+
+pytestmark = pytest.mark.end_to_end
+
+EVERYTHING = {
+    "sources.yaml": """
+        sessions:
+          connector: csv
+          path: sessions/*.csv
+          columns:
+            id: session
+            client: customer
+            session_start_date: began
+            has_purchased: {column: status, is: [paid, shipped]}
+            payment_amount: total
+            discount_amount: rebate
+            promotion_id: coupon
+            end_date: ended
+          dimensions: {region: shop_region, device: device}
+          actions: [viewed, added]
+          csv: {timezone: Europe/Berlin}
+        customers:
+          connector: csv
+          path: customers.csv
+          columns: {client: customer, download_date: downloaded, signup_date: signed_up}
+          actions: [first_login]
+        products:
+          connector: csv
+          path: products.csv
+          columns: {order_id: session, product: name, price: price, category: category, quantity: quantity}
+        deliveries:
+          connector: csv
+          path: deliveries.csv
+          columns:
+            order_id: session
+            delivery_date: delivered
+            prepare_date: prepared
+            latitude: lat
+            longitude: lon
+    """,
+    "sessions/1.csv": """
+        session;customer;began;ended;status;total;rebate;coupon;shop_region;device;viewed;added
+        s1;ann;2024-03-01 10:00;2024-03-01 10:20;paid;20,50;1,00;SPRING;North;phone;yes;yes
+        s2;bob;2024-03-02 11:00;2024-03-02 11:05;open;;;;South;desktop;yes;no
+        s3;ann;2024-03-09 12:00;2024-03-09 12:30;shipped;30,00;;;North;phone;yes;yes
+    """,
+    "sessions/2.csv": """
+        customer;session;began;ended;status;total;rebate;coupon;shop_region;device;viewed;added
+        cyd;s4;2024-03-31 23:30;2024-03-31 23:40;paid;5,25;0,25;SPRING;;phone;no;yes
+        cyd;s5;2024-04-02 08:00;2024-04-02 08:10;paid;abc;;;South;phone;yes;yes
+    """,
+    "customers.csv": """
+        customer,downloaded,signed_up,first_login
+        ann,2024-02-20,2024-02-21,2024-02-21 09:00
+        bob,2024-02-25,,
+        cyd,2024-03-30,2024-03-30,
+    """,
+    "products.csv": """
+        session,name,category,price,quantity
+        s1,tea,drinks,8.25,2
+        s1,mug,kitchen,5.00,1
+        s3,mug,kitchen,30.00,1
+    """,
+    "deliveries.csv": """
+        session,prepared,delivered,lat,lon
+        s1,2024-03-01 12:00,2024-03-02 12:00,52.5,13.4
+    """,
+}
+REQUIRED_ONLY = {
+    "sources.yaml": """
+        sessions:
+          connector: csv
+          path: s.csv
+          columns: {id: id, client: c, session_start_date: d, has_purchased: {constant: true}, payment_amount: a}
+        customers: {connector: csv, path: c.csv, columns: {client: c, download_date: d}}
+    """,
+    "s.csv": "id,c,d,a\n1,x,2024-01-01,10\n2,x,2024-01-05,20\n3,y,2024-01-05,30\n",
+    "c.csv": "c,d\nx,2024-01-01\ny,2024-01-02\n",
+}
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        lines = text.strip("\n").splitlines()
+        margin = len(lines[0]) - len(lines[0].lstrip())
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("\n".join(line[margin:] for line in lines if line.strip()) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def metadata_database() -> None:
+    """Airflow's own database, in the scratch home of the tests."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, env=os.environ)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[EmbeddedNode]:
+    with elasticsearch_node(tmp_path / "node") as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path, node: EmbeddedNode, metadata_database: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The place of the data, with every setting pointing into the test's own folder."""
+    monkeypatch.setattr(configs, "SOURCES_FILE", str(tmp_path / "data" / "sources.yaml"))
+    monkeypatch.setattr(configs, "STAGING_URL", str(tmp_path / "staging"))
+    monkeypatch.setattr(configs, "TEMPORARY_DIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(configs, "DATA_DOCS_DIR", str(tmp_path / "data_docs"))
+    monkeypatch.setattr(configs, "ELASTICSEARCH_URL", node.url)
+    monkeypatch.setattr(configs, "BUSINESS_TIMEZONE", "Europe/Berlin")
+    monkeypatch.setattr(configs, "MAX_QUARANTINED_SHARE", 0.25)
+    monkeypatch.setattr(configs, "TASK_RETRIES", 0)
+    monkeypatch.setattr(configs, "BULK_RETRIES", 2)
+    return tmp_path / "data"
+
+
+def run(**conf: Any) -> DagRun:
+    dag = DagBag(str(configs.PROJECT_ROOT / "dags")).dags["customer_analytics"]
+    finished: DagRun = dag.test(run_conf=conf)
+    return finished
+
+
+def states(finished: DagRun) -> dict[str, str]:
+    return {one.task_id: str(one.state) for one in finished.get_task_instances()}
+
+
+def test_all_four_kinds(folder: Path, node: EmbeddedNode) -> None:
+    write(folder, EVERYTHING)
+    finished = run()
+    assert set(states(finished).values()) == {"success"}
+
+    orders = documents(node.url, "orders")
+    assert sorted(orders) == ["s1", "s2", "s3", "s4"]  # s5's amount is no number
+    assert orders["s1"] == {
+        "client": "ann",
+        "session_start_date": "2024-03-01T09:00:00Z",
+        "end_date": "2024-03-01T09:20:00Z",
+        "has_purchased": True,
+        "payment_amount": 20.5,
+        "discount_amount": 1.0,
+        "promotion_id": "SPRING",
+        "dimension": ["all", "region: North", "device: phone"],
+        "actions": {"viewed": True, "added": True},
+        "basket": [
+            {"product": "mug", "category": "kitchen", "price": 5.0, "quantity": 1.0},
+            {"product": "tea", "category": "drinks", "price": 8.25, "quantity": 2.0},
+        ],
+        "total_products": 3.0,
+        "delivery": {
+            "delivery_date": "2024-03-02T11:00:00Z",
+            "prepare_date": "2024-03-01T11:00:00Z",
+            "location": {"lat": 52.5, "lon": 13.4},
+            "prepare_hours": 2.0,
+            "ride_hours": 24.0,
+            "delivery_hours": 26.0,
+        },
+    }
+    assert orders["s2"]["has_purchased"] is False
+    assert "payment_amount" not in orders["s2"]
+    assert orders["s4"]["dimension"] == ["all", "region: (unknown)", "device: phone"]
+
+    downloads = documents(node.url, "downloads")
+    assert sorted(downloads) == ["ann", "bob", "cyd"]
+    assert downloads["ann"]["dimension"] == ["all", "region: North", "device: phone"]
+    assert downloads["ann"]["scores"]["monetary_total"] == 50.5
+    assert "scores" not in downloads["bob"]  # never ordered
+
+    # As of 30 March: the newest session is on 31 March, a day that may go on.
+    activity = {"bool": {"filter": [{"term": {"type": "activity"}}, {"term": {"granularity": "month"}}]}}
+    march = {one["dimension"]: one for one in documents(node.url, "reports-latest", activity).values()}
+    assert {name: one["orders"] for name, one in march.items() if one["period"] == "2024-03-01"} == {
+        "all": 2,
+        "region: North": 2,
+        "region: South": 0,
+        "device: phone": 2,
+        "device: desktop": 0,
+    }
+    assert march["all"]["revenue"] == 50.5
+    assert march["all"]["is_complete"] is False
+
+    quarantined = sorted(Path(configs.STAGING_URL).rglob("quarantine/**/*.parquet"))
+    rows = [row for path in quarantined for row in read_quarantine(path)]
+    assert [(row["source"], row["row"], row["rules"]) for row in rows] == [
+        ("sessions", 3, ["payment_amount_not_a_number"])
+    ]
+    assert (Path(configs.DATA_DOCS_DIR) / "index.html").exists()
+
+    # The same again: the same documents. With fewer dimensions and one analysis: those alone change.
+    before = checksum(node.url, "orders", "downloads")
+    assert set(states(run()).values()) == {"success"}
+    assert checksum(node.url, "orders", "downloads") == before
+    narrowed = states(run(dimensions=["region"], analyses=["rfm"], as_of="2024-03-15"))
+    assert narrowed["exploratory.rfm"] == "success"
+    assert narrowed["exploratory.cohorts"] == "skipped"
+
+
+def read_quarantine(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    assert table.schema.names == SCHEMA.names
+    return list(table.to_pylist())
+
+
+def test_the_two_required_sources_and_nothing_else(folder: Path, node: EmbeddedNode) -> None:
+    write(folder, REQUIRED_ONLY)
+    finished = run()
+    assert set(states(finished).values()) == {"success"}
+    assert len(documents(node.url, "orders")) == 3
+    assert len(documents(node.url, "downloads")) == 2
+    headers = documents(node.url, "reports-latest", {"term": {"is_header": True}}).values()
+    assert {
+        header["dimension"] if isinstance(header["dimension"], str) else tuple(header["dimension"])
+        for header in headers
+    } <= {"all", ("all",)}
+    assert {date.fromisoformat(header["report_date"]) for header in headers} == {date(2024, 1, 5)}
+
+
+def test_what_is_wrong_is_said_at_once_and_nothing_is_loaded(
+    folder: Path, node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = dict(REQUIRED_ONLY)
+    files["sources.yaml"] = files["sources.yaml"].replace("payment_amount: a}", "payment_amount: amount}")
+    write(folder, files)
+    (folder / "c.csv").unlink()
+    monkeypatch.setattr(configs, "TEMPORARY_FREE_BYTES", 10**18)
+    found = states(run())
+    assert found["check"] == "failed"
+    assert {state for name, state in found.items() if name not in ("check", "publish")} == {"upstream_failed"}
+    said = caplog.text
+    assert "s.csv has no column 'amount'" in said
+    assert "c.csv" in said
+    assert "TEMPORARY_DIR" in said
+
+
+def test_elasticsearch_killed_while_indexing_ends_in_the_same_documents(
+    folder: Path, node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{number},c{number % 500},2024-01-{number % 28 + 1:02d},{number % 97}" for number in range(20_000)]
+    write(folder, REQUIRED_ONLY)
+    (folder / "s.csv").write_text("\n".join(["id,c,d,a", *rows]) + "\n", encoding="utf-8")
+    clients = [f"c{number},2024-01-01" for number in range(500)]
+    (folder / "c.csv").write_text("\n".join(["c,d", *clients]) + "\n", encoding="utf-8")
+    assert set(states(run()).values()) == {"success"}
+    expected = checksum(node.url, "orders", "downloads")
+
+    # Small requests, so that there is time to kill it between two of them.
+    monkeypatch.setattr(configs, "BULK_REQUEST_BYTES", 20_000)
+    progress = folder.parent / "progress"
+    monkeypatch.setattr(configs, "PROGRESS_DIR", str(progress))
+
+    def kill_while_indexing() -> None:
+        while not (progress / "index_orders.json").exists():
+            stop.wait(0.005)
+        node.kill()
+
+    stop = threading.Event()
+    killer = threading.Thread(target=kill_while_indexing)
+    killer.start()
+    broken = states(run(full_refresh=True))
+    killer.join()
+    assert "failed" in {broken["index_orders"], broken["index_downloads"]}
+    node.start()
+    assert set(states(run(full_refresh=True)).values()) == {"success"}
+    assert checksum(node.url, "orders", "downloads") == expected
