@@ -162,7 +162,7 @@ def theme(*, dark: bool) -> Spec:
 
 def title_of(name: str) -> str:
     """A field's name as a person reads it."""
-    words = name.replace("_", " ")
+    words = name.replace("_", " ").replace("rfm", "RFM")
     return words[:1].upper() + words[1:]
 
 

@@ -199,6 +199,7 @@ def _downloads_sql(connection: duckdb.DuckDBPyConnection) -> str:
     names = _dimensions(columns(connection, "sessions"))
     first = ", ".join(f"{_quoted(name)} := {_quoted(name)}" for name in names)
     fields = [
+        _field("client", _text("c.client")),
         _field("download_date", _instant("c.download_date")),
         # Null, not left out: an update leaves alone what it does not name.
         _field("signup_date", _or_null(_instant("c.signup_date") if "signup_date" in customers else "NULL")),

@@ -67,6 +67,7 @@ def _write_scores(snapshot: Snapshot, names: list[str], *, as_of: date) -> None:
         module = catalogue.analysis(name).module
         tables = snapshot.analysis_tables(dimensions=(), week_start=configs.WEEK_START)
         scores = module.customer_scores(tables, as_of=as_of)
+        scores[f"{name}_as_of"] = as_of
         with Progress("publish", unit=f"{name} scores", total=len(scores)) as progress:
             result = write_scores(connect(), scores, progress=progress.advance)
         log.info("%s: scores of %s customers", name, f"{result.accepted:,}")

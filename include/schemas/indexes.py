@@ -117,6 +117,7 @@ def downloads_mapping(actions: Mapping[str, ActionKind]) -> dict[str, Any]:
     """The mapping of `downloads`; `actions` are the action columns of customers and what they hold."""
     return _strict(
         {
+            "client": KEYWORD,
             "download_date": DATE,
             "signup_date": DATE,
             "dimension": KEYWORD,

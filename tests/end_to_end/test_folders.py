@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.models import DagRun
@@ -113,10 +114,19 @@ def metadata_database() -> None:
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, env=os.environ)
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[EmbeddedNode]:
-    with elasticsearch_node(tmp_path / "node") as running:
+@pytest.fixture(scope="module")
+def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedNode]:
+    with elasticsearch_node(tmp_path_factory.mktemp("node")) as running:
         yield running
+
+
+@pytest.fixture
+def node(shared_node: EmbeddedNode) -> EmbeddedNode:
+    """The node without what an earlier test left in it."""
+    names = httpx.get(f"{shared_node.url}/_cat/indices?h=index").text.split()
+    for name in names:
+        httpx.delete(f"{shared_node.url}/{name}").raise_for_status()
+    return shared_node
 
 
 @pytest.fixture

@@ -192,6 +192,7 @@ def test_a_customer_has_the_dimensions_of_the_first_session() -> None:
     }
     assert found["c1"] == {
         "doc": {
+            "client": "c1",
             "download_date": "2023-05-01T00:00:00Z",
             "signup_date": "2023-06-01T00:00:00Z",
             "dimension": ["all", "region: North", "device: (unknown)"],
@@ -206,7 +207,12 @@ def test_a_customer_has_the_dimensions_of_the_first_session() -> None:
 
 def test_customers_without_any_dimension_and_no_customers() -> None:
     ((_, source),) = parsed(download_documents(snapshot([session()])))
-    assert source["doc"] == {"download_date": "2023-05-01T00:00:00Z", "signup_date": None, "dimension": ["all"]}
+    assert source["doc"] == {
+        "client": "c1",
+        "download_date": "2023-05-01T00:00:00Z",
+        "signup_date": None,
+        "dimension": ["all"],
+    }
     assert list(download_documents(snapshot([session()], []))) == []
 
 
