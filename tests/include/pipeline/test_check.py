@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import configs
 import pytest
 
+import configs
 from include.pipeline.check import require_room, require_writable
 from include.problem import Problem
 
