@@ -19,6 +19,7 @@ from include.elastic.node import embedded_node
 from include.launch.airflow_stack import DAG_ID
 from tests.checksums import checksum, documents
 from tests.end_to_end.conftest import MakeRun, make_run, processes_of
+from tests.servers import elasticsearch_node
 
 pytestmark = pytest.mark.end_to_end
 
@@ -193,6 +194,31 @@ def test_a_second_run_ends_in_the_same_state_and_leaves_nothing_running(var_dir:
     assert processes_of(var_dir) == []
     with embedded_node(var_dir, port=0) as node:
         assert checksum(node.url, "orders", "downloads") == first_checksum
+
+
+def test_a_folder_of_ones_own_on_a_cluster_of_ones_own(tmp_path: Path) -> None:
+    data = tmp_path / "my shop"
+    data.mkdir()
+    (data / "s.csv").write_text("id;who;day;sum\n1;x;31.12.2023;1.200,50\n2;y;05.01.2024;7\n", encoding="utf-8")
+    (data / "c.csv").write_text("who,day\nx,2023-12-01\ny,2024-01-02\n", encoding="utf-8")
+    (data / "sources.yaml").write_text(
+        """
+        sessions:
+          connector: csv
+          path: s.csv
+          columns: {id: id, client: who, session_start_date: day, has_purchased: {constant: true}, payment_amount: sum}
+          csv: {date_format: "%d.%m.%Y"}
+        customers: {connector: csv, path: c.csv, columns: {client: who, download_date: day}}
+        """,
+        encoding="utf-8",
+    )
+    with elasticsearch_node(tmp_path / "cluster") as cluster:
+        with make_run(tmp_path / "var", f"DATA={data}", "ONCE=1", ELASTICSEARCH_URL=cluster.url) as run:
+            assert run.process.wait(timeout=300) == 0, run.text
+        assert "Starting the embedded Elasticsearch" not in run.text
+        orders = documents(cluster.url, "orders")
+    assert {name: order["payment_amount"] for name, order in orders.items()} == {"1": 1200.5, "2": 7.0}
+    assert processes_of(tmp_path / "var") == []
 
 
 def test_a_busy_port_is_named_before_anything_starts(tmp_path: Path, var_dir: Path) -> None:
