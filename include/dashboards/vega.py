@@ -45,6 +45,7 @@ TALLEST = 720
 POINTS_SHOWN = 60  # a line with more points than this is drawn without them
 CELLS_LABELLED = 400  # a heatmap with more cells than this carries no numbers
 LEGEND_ENTRIES = 12
+LEGEND_SYMBOL_PIXELS, LEGEND_LETTER_PIXELS, ONE_ROW_PIXELS = 30, 7, 520  # about what an entry takes, and a card has
 BARS_SHOWN = 140  # more bars than this over time are drawn as lines: they would be thinner than a hair
 LABEL_STANDING = 14  # bars of names with more letters than this lie down
 
@@ -390,8 +391,12 @@ class _Chart:
     def color_encoding(self) -> Spec:
         if not self.is_split:
             return {}
-        count = len({row["series"] for row in self.drawn})
-        legend = {"title": self.series_title}
+        names = {row["series"] for row in self.drawn}
+        count = len(names)
+        legend: Spec = {"title": self.series_title}
+        if sum(LEGEND_SYMBOL_PIXELS + LEGEND_LETTER_PIXELS * len(name) for name in names) <= ONE_ROW_PIXELS:
+            # One row, whatever the width: with columns that follow it, Vega leaves no room for a second row.
+            legend["columns"] = count
         if self.group and self.fields[self.group].type in ("date", "long") and len(self.value_names) == 1:
             return {"color": {"field": "series", "type": "ordinal", "sort": None, "legend": legend}}
         many = count > len(OKABE_ITO) and self.panel.mark != "scatter"

@@ -15,6 +15,7 @@ import orjson
 
 from include.schemas.indexes import SCORE_FIELDS, ActionKind
 from include.schemas.source_kinds import ACTION_PREFIX, DIMENSION_PREFIX
+from include.staging.sql import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -134,7 +135,7 @@ def _orders_sql(connection: duckdb.DuckDBPyConnection) -> str:
     for name, rendered in (("end_date", _instant), ("discount_amount", _exact), ("promotion_id", _text)):
         if name in sessions:
             fields.append(_field(name, rendered(f"s.{name}")))
-    fields.append(_field("dimension", _dimension([(name, f"s.{_quoted(name)}") for name in _dimensions(sessions)])))
+    fields.append(_field("dimension", _dimension([(name, f"s.{quoted(name)}") for name in _dimensions(sessions)])))
     fields.append(_object("actions", _actions(sessions, "s", keep_nulls=False)))
     if basket:
         # Lines are ordered by their own text, so that the document is the same whatever order they were read in.
@@ -197,13 +198,13 @@ def _delivery(deliveries: Columns) -> list[str]:
 def _downloads_sql(connection: duckdb.DuckDBPyConnection) -> str:
     customers = columns(connection, "customers")
     names = _dimensions(columns(connection, "sessions"))
-    first = ", ".join(f"{_quoted(name)} := {_quoted(name)}" for name in names)
+    first = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in names)
     fields = [
         _field("client", _text("c.client")),
         _field("download_date", _instant("c.download_date")),
         # Null, not left out: an update leaves alone what it does not name.
         _field("signup_date", _or_null(_instant("c.signup_date") if "signup_date" in customers else "NULL")),
-        _field("dimension", _dimension([(name, f"f.first.{_quoted(name)}") for name in names])),
+        _field("dimension", _dimension([(name, f"f.first.{quoted(name)}") for name in names])),
     ]
     actions = _actions(customers, "c", keep_nulls=True)
     if actions:
@@ -225,7 +226,7 @@ def _downloads_sql(connection: duckdb.DuckDBPyConnection) -> str:
 # Each of these gives an SQL expression for a piece of JSON text that is NULL where the value is: `||` with NULL is NULL
 # and concat_ws leaves NULL out, so a missing value leaves no trace.
 def _field(name: str, value: str) -> str:
-    return f"{_literal(orjson.dumps(name).decode() + ':')} || {value}"
+    return f"{literal(orjson.dumps(name).decode() + ':')} || {value}"
 
 
 def _object(name: str, fields: list[str]) -> str:
@@ -235,7 +236,7 @@ def _object(name: str, fields: list[str]) -> str:
 
 def _dimension(named: list[tuple[str, str]]) -> str:
     labels = "".join(
-        f" || ',' || to_json({_literal(name.removeprefix(DIMENSION_PREFIX) + ': ')} || coalesce({value}, '{UNKNOWN}'))"
+        f" || ',' || to_json({literal(name.removeprefix(DIMENSION_PREFIX) + ': ')} || coalesce({value}, '{UNKNOWN}'))"
         for name, value in named
     )
     return f"""('["{ALL}"'{labels} || ']')"""
@@ -245,7 +246,7 @@ def _actions(found: Columns, table: str, *, keep_nulls: bool) -> list[str]:
     fields = []
     for name, kind in found.items():
         if name.startswith(ACTION_PREFIX):
-            value = f"{table}.{_quoted(name)}"
+            value = f"{table}.{quoted(name)}"
             rendered = _exact(value) if kind == "BOOLEAN" else _instant(value)
             fields.append(_field(name.removeprefix(ACTION_PREFIX), _or_null(rendered) if keep_nulls else rendered))
     return fields
@@ -276,11 +277,3 @@ def _number(value: str, kind: str) -> str:
 
 def _or_null(value: str) -> str:
     return f"coalesce({value}, 'null')"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -17,6 +17,7 @@ from include.schemas.rules import given
 from include.schemas.source_kinds import ColumnType
 from include.sources.csv_format import ISO_DATE
 from include.sources.definition import EPOCHS, ColumnMapping, CsvOptions, Source
+from include.staging.sql import literal, quoted
 
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "text": pa.string(),
@@ -84,7 +85,7 @@ def select_list(source: Source, options: CsvOptions, raw: pa.Schema) -> str:
             value, has = "1.0", "true"
         else:
             value, has = _mapped(name, kind, _placed(mapping, places), options, schema)
-        parts += [f"{value} AS {_quoted(name)}", f"{has} AS {given(name)}"]
+        parts += [f"{value} AS {quoted(name)}", f"{has} AS {given(name)}"]
     return ", ".join(parts)
 
 
@@ -98,14 +99,14 @@ def _mapped(
 ) -> tuple[str, str]:
     """SQL of the value, and of whether the source has one."""
     if mapping.constant is not None:
-        return f"TRY_CAST({_literal(str(mapping.constant))} AS {CONSTANT_TYPES[kind]})", "true"
+        return f"TRY_CAST({literal(str(mapping.constant))} AS {CONSTANT_TYPES[kind]})", "true"
     if mapping.condition is not None:
         column, operand = mapping.condition.column, mapping.condition.operand
         if mapping.condition.operator == "not_empty":
             return f"{_text(column)} IS NOT NULL", "true"
         if mapping.condition.operator == "is":
             texts = operand if isinstance(operand, tuple) else (str(operand),)
-            listed = ", ".join(_literal(text) for text in texts)
+            listed = ", ".join(literal(text) for text in texts)
             return f"coalesce({_text(column)} IN ({listed}), false)", "true"
         number = _converted(column, "number", options, raw, name)
         return f"CASE WHEN {_text(column)} IS NULL THEN false ELSE {number} > '{operand}'::DOUBLE END", "true"
@@ -121,17 +122,15 @@ def _converted(column: str, kind: ColumnType, options: CsvOptions, raw: pa.Schem
     if kind == "text":
         return _text(column)
     if kind == "instant":
-        value = (
-            _instant(column, options.date_format, name) if is_text else f"TRY_CAST({_quoted(column)} AS TIMESTAMPTZ)"
-        )
+        value = _instant(column, options.date_format, name) if is_text else f"TRY_CAST({quoted(column)} AS TIMESTAMPTZ)"
         return f"timezone('UTC', {value})"
     if kind == "boolean":
         if not is_text:
-            return f"TRY_CAST({_quoted(column)} AS BOOLEAN)"
+            return f"TRY_CAST({quoted(column)} AS BOOLEAN)"
         lower = f"lower({_text(column)})"
-        listed = {True: ", ".join(map(_literal, TRUE)), False: ", ".join(map(_literal, FALSE))}
+        listed = {True: ", ".join(map(literal, TRUE)), False: ", ".join(map(literal, FALSE))}
         return f"CASE WHEN {lower} IN ({listed[True]}) THEN true WHEN {lower} IN ({listed[False]}) THEN false END"
-    number = _number(column, options.decimal or ".") if is_text else _quoted(column)
+    number = _number(column, options.decimal or ".") if is_text else quoted(column)
     if kind == "money":
         return f"TRY_CAST({number} AS DECIMAL(18, 4))"
     return f"CASE WHEN isfinite(TRY_CAST({number} AS DOUBLE)) THEN TRY_CAST({number} AS DOUBLE) END"
@@ -144,12 +143,12 @@ def _number(column: str, decimal: str) -> str:
     pattern = rf"[+-]?({digits}([{decimal}]\d*)?|[{decimal}]\d+)([eE][+-]?\d{{1,3}})?"
     text = _text(column)
     point = f"replace({text}, ',', '.')" if decimal == "," else text
-    ungrouped = f"regexp_replace({text}, {_literal(marks)}, '', 'g')"
+    ungrouped = f"regexp_replace({text}, {literal(marks)}, '', 'g')"
     if decimal == ",":
         ungrouped = f"replace({ungrouped}, ',', '.')"
     return (
         f"CASE WHEN regexp_full_match({text}, '[+-]?\\d+([{decimal}]\\d*)?') THEN {point} "  # most, and quick
-        f"WHEN regexp_full_match({text}, {_literal(pattern)}) THEN {ungrouped} END"
+        f"WHEN regexp_full_match({text}, {literal(pattern)}) THEN {ungrouped} END"
     )
 
 
@@ -162,24 +161,16 @@ def _instant(column: str, formats: Mapping[str, str | None], name: str) -> str:
     if form is not None:
         if form.endswith("%z"):
             text = f"regexp_replace({text}, 'Z$', '+0000')"
-        return f"TRY_STRPTIME({text}, {_literal(form)})::TIMESTAMPTZ"
+        return f"TRY_STRPTIME({text}, {literal(form)})::TIMESTAMPTZ"
     # A point before fractions, the zone directly behind the time, and a time where there is only a zone.
     rewritten = f"replace(replace({text}, ',', '.'), 'UTC', 'Z')"
     rewritten = f"regexp_replace({rewritten}, ' ?(Z|[+-][0-9:]+)$', '\\1')"
     rewritten = f"regexp_replace({rewritten}, '^([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})(Z|[+-].*)$', '\\1 00:00\\2')"
     return (
-        f"CASE WHEN regexp_full_match({text}, {_literal(PLAIN_ISO)}) THEN TRY_CAST({text} AS TIMESTAMPTZ) "
-        f"WHEN regexp_full_match({text}, {_literal(ISO_DATE.pattern)}) THEN TRY_CAST({rewritten} AS TIMESTAMPTZ) END"
+        f"CASE WHEN regexp_full_match({text}, {literal(PLAIN_ISO)}) THEN TRY_CAST({text} AS TIMESTAMPTZ) "
+        f"WHEN regexp_full_match({text}, {literal(ISO_DATE.pattern)}) THEN TRY_CAST({rewritten} AS TIMESTAMPTZ) END"
     )
 
 
 def _text(column: str) -> str:
-    return f"{_quoted(column)}::VARCHAR"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return f"{quoted(column)}::VARCHAR"

@@ -20,7 +20,8 @@ from include.quality.gate import require_expectations
 from include.quality.quarantine import QuarantinedRow, QuarantineWriter
 from include.schemas.rules import set_rules
 from include.sources.definition import CHANGED_AT, Source
-from include.staging.snapshot import Snapshot, literal, quoted
+from include.staging.snapshot import Snapshot
+from include.staging.sql import literal, quoted
 from include.staging.storage import engine, engine_url, remove_tree, storage, written_aside
 
 if TYPE_CHECKING:

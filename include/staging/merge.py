@@ -30,12 +30,11 @@ from include.staging.snapshot import (
     StagedFile,
     Table,
     all_snapshots,
-    literal,
     load_snapshot,
-    quoted,
     save_snapshot,
     select,
 )
+from include.staging.sql import literal, quoted
 from include.staging.storage import engine, engine_url, remove_tree, storage, written_aside
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ import ibis
 
 import configs
 from include.schemas.source_kinds import ACTION_PREFIX, DIMENSION_PREFIX
+from include.staging.sql import literal, quoted
 from include.staging.storage import engine, engine_url, storage, written_aside
 from include.staging.tables import Tables
 
@@ -141,16 +142,6 @@ def select(table: Table, root: ObjectStoragePath) -> str:
         return f"SELECT {empty} WHERE false"
     files = ", ".join(literal(engine_url(root / file.path)) for file in table.files)
     return f"SELECT {names} FROM read_parquet([{files}], hive_partitioning = false)"
-
-
-def quoted(name: str) -> str:
-    """An identifier in SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text in SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def load_snapshot(version: str | None = None) -> Snapshot | None:
