@@ -31,9 +31,10 @@ def wait_until(condition: object, seconds: float = 20) -> None:
 def test_leaving_the_block_stops_the_whole_family_and_nothing_else(tmp_path: Path) -> None:
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
+        others = set(psutil.Process().children())
         with Services(tmp_path / "processes.json", tmp_path / "logs") as services:
             services.start("parent", PARENT, os.environ)
-            started = [p for p in psutil.Process().children() if p.pid != bystander.pid]
+            started = [child for child in psutil.Process().children() if child not in others]
             wait_until(lambda: started[0].children())
             family = [*started, *started[0].children()]
         assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
