@@ -13,7 +13,7 @@ import psutil
 
 from include.problem import Problem
 
-SECONDS_TO_STOP = 20.0
+SECONDS_TO_STOP = 10.0
 
 
 class Services:
