@@ -72,7 +72,7 @@ def validate(kind: str, extracted: Reference, customers: Reference | None) -> Re
     return validate(get_current_context(), kind, extracted, customers)
 
 
-@task(trigger_rule=TriggerRule.ALL_SUCCESS)
+@task
 def stage(validated: list[Reference]) -> Reference:
     """Merge the good rows into the snapshot: by key, the newest version of a row wins; nothing older is lost.
 

@@ -166,14 +166,17 @@ class _Merge:
     def _incoming(self, table: str, files: Sequence[str]) -> str:
         urls = ", ".join(literal(engine_url(storage(file))) for file in files)
         source = f"read_parquet([{urls}], hive_partitioning = false)"
+        columns = [f"* EXCLUDE ({', '.join(PLACE_COLUMNS)})"]
         if table == "sessions":
-            local = f"timezone({literal(self.time_zone)}, timezone('UTC', session_start_date))"
-            derived = f"{local}::DATE AS session_day, date_part('hour', {local})::TINYINT AS session_hour"
-            return f"SELECT * EXCLUDE ({', '.join(PLACE_COLUMNS)}), {derived} FROM {source}"
+            local = self._local("session_start_date")
+            columns += [f"{local}::DATE AS session_day", f"date_part('hour', {local})::TINYINT AS session_hour"]
         if table == "customers":
-            day = f"timezone({literal(self.time_zone)}, timezone('UTC', download_date))::DATE"
-            return f"SELECT * EXCLUDE ({', '.join(PLACE_COLUMNS)}), {day} AS download_day FROM {source}"
-        return f"SELECT * EXCLUDE ({', '.join(PLACE_COLUMNS)}) FROM {source}"
+            columns.append(f"{self._local('download_date')}::DATE AS download_day")
+        return f"SELECT {', '.join(columns)} FROM {source}"
+
+    def _local(self, column: str) -> str:
+        """SQL: an instant as the clocks of the business time zone show it."""
+        return f"timezone({literal(self.time_zone)}, timezone('UTC', {column}))"
 
     def _columns(self, view: str) -> dict[str, str]:
         described = self.connection.execute(f"DESCRIBE {view}").fetchall()
@@ -364,7 +367,7 @@ class _Merge:
                 shutil.copyfile(scratch, file)
         if table != "sessions":
             return (StagedFile(path, rows),)
-        local = f"timezone({literal(self.time_zone)}, timezone('UTC', session_start_date))"
+        local = self._local("session_start_date")
         ((oldest, newest, dates_only),) = self.connection.execute(
             f"SELECT min(session_day), max(session_day), bool_and(date_trunc('day', {local}) = {local}) "
             f"FROM read_parquet({literal(str(scratch))})"

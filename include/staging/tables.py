@@ -46,9 +46,6 @@ class Tables:
     week_start: str = "monday"
     actions: tuple[str, ...] = field(default=())
 
-    def has(self, name: str) -> bool:
-        return getattr(self, name) is not None
-
 
 def tables_from_frames(
     sessions: pd.DataFrame,
