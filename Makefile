@@ -14,7 +14,7 @@ run: environment ## start everything, run the pipeline on DATA (cdnow, or a fold
 	@exec $(BIN)/python -m include.launch --data "$(DATA)" $(if $(filter 1 true yes,$(ONCE)),--once)
 
 test: environment-dev system-packages lint ## lint, types and every test, on real servers
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 lint: environment-dev ## style and types
 	$(BIN)/ruff check .

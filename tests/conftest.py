@@ -41,9 +41,8 @@ for name in ("ELASTICSEARCH_URL", "SOURCES_FILE", "STAGING_URL", "INDEX_PREFIX",
     os.environ.pop(name, None)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _scratch_is_removed() -> Iterator[None]:
-    yield
+def pytest_unconfigure() -> None:
+    """In every process that read this file, the one that only hands out the tests among them."""
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
