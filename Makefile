@@ -1,17 +1,23 @@
 # `make help` lists the targets. Everything runs in .venv, which the first target that needs it creates.
 
 PYTHON ?= python3
-DATA ?= cdnow
+DATA ?= demo
+SESSIONS ?= 100000
+SEED ?= 1
+FOLDER ?= var/data/shop
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format generate lock environment environment-dev system-packages clean
+.PHONY: help run demo-data test lint format generate lock environment environment-dev system-packages clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-run: environment ## start everything, run the pipeline on DATA (cdnow, or a folder with a sources.yaml), show the dashboards; ONCE=1 stops when it is done
+run: environment ## start everything, run the pipeline on DATA (demo, cdnow, completejourney, or a folder with a sources.yaml), show the dashboards; ONCE=1 stops when it is done
 	@exec $(BIN)/python -m include.launch --data "$(DATA)" $(if $(filter 1 true yes,$(ONCE)),--once)
+
+demo-data: environment ## write a simulated shop with known truth into FOLDER: SESSIONS (1000 to 100 million), SEED
+	@exec $(BIN)/python -m include.datasets.shop --sessions "$(SESSIONS)" --seed "$(SEED)" --folder "$(FOLDER)"
 
 test: environment-dev system-packages lint ## lint, types and every test, on real servers
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)

@@ -39,6 +39,12 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def days_by_name(text: str) -> dict[str, int]:
+    """A comma-separated list of `name:days`."""
+    pairs = (part.split(":") for part in names(text))
+    return {name.strip(): int(days) for name, days in pairs}
+
+
 PROJECT_ROOT = Path(__file__).resolve().parent
 
 # ── Where things are ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -64,6 +70,9 @@ TASKS_AT_ONCE = env("TASKS_AT_ONCE", 2, int)  # how many tasks of a run work sid
 BUSINESS_TIMEZONE = env("BUSINESS_TIMEZONE", "UTC", str)  # decides what a day is, and reads timestamps without a zone
 WEEK_START = env("WEEK_START", "monday", str)  # the day a week begins on: monday … sunday
 
+# ── Incremental loads ───────────────────────────────────────────────────────────────────────────────────────────────
+LOOKBACK_DAYS = env("LOOKBACK_DAYS", 3, int)  # rows that changed this long before the newest loaded are read again
+
 # ── Sources and quality ─────────────────────────────────────────────────────────────────────────────────────────────
 EXTRACT_BATCH_ROWS = env("EXTRACT_BATCH_ROWS", 100_000, int)  # rows read at once; more is faster and takes more memory
 CSV_BLOCK_BYTES = env("CSV_BLOCK_BYTES", 2_000_000, int)  # bytes of CSV parsed at once; no line may be longer
@@ -76,6 +85,15 @@ MAX_QUARANTINED_ROWS_LOGGED = env(
 GX_BATCH_ROWS = env("GX_BATCH_ROWS", 1_000_000, int)  # rows Great Expectations holds at once
 EARLIEST_DATE = env("EARLIEST_DATE", "1970-01-01", str)  # a date before this is a placeholder, not a date
 FUTURE_TOLERANCE_HOURS = env("FUTURE_TOLERANCE_HOURS", 24, int)  # a date this far past the run's start is `in_future`
+
+# ── BigQuery sources ────────────────────────────────────────────────────────────────────────────────────────────────
+BIGQUERY_LOCATION = env("BIGQUERY_LOCATION", "", str)  # where queries run, e.g. EU; the connection's `location` wins
+BIGQUERY_MAX_BYTES_BILLED = env("BIGQUERY_MAX_BYTES_BILLED", 100_000_000_000, int)  # a query that reads more is refused
+BIGQUERY_PRICE_PER_TIB = env("BIGQUERY_PRICE_PER_TIB", 0.0, float)  # your price, for the cost in the log; 0: not said
+BIGQUERY_STORAGE_API = env("BIGQUERY_STORAGE_API", True, boolean)  # the faster Storage Read API where it is allowed
+BIGQUERY_QUERY_SECONDS = env("BIGQUERY_QUERY_SECONDS", 3_600, int)  # how long a query may take
+BIGQUERY_REQUEST_SECONDS = env("BIGQUERY_REQUEST_SECONDS", 60.0, float)  # how long one request may take
+BIGQUERY_RETRY_SECONDS = env("BIGQUERY_RETRY_SECONDS", 120.0, float)  # how long a refused or lost request is sent again
 
 # ── Engine ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 ENGINE_THREADS = env("ENGINE_THREADS", 2, int)  # threads of one task's DuckDB
@@ -108,6 +126,7 @@ ELASTICSEARCH_PORT = env("ELASTICSEARCH_PORT", 9200, int)  # the embedded node
 # ── Analyses: shared by all ─────────────────────────────────────────────────────────────────────────────────────────
 DIMENSION_TOP_VALUES = env("DIMENSION_TOP_VALUES", 25, int)  # values kept per dimension column; the rest is `(other)`
 CONFIDENCE_LEVEL = env("CONFIDENCE_LEVEL", 0.95, float)  # of every interval
+REPORT_MAX_ROWS = env("REPORT_MAX_ROWS", 100_000, int)  # a report with long lists keeps the largest within these rows
 
 # ── Analyses: cohorts ───────────────────────────────────────────────────────────────────────────────────────────────
 COHORT_MAX_OFFSET_DAYS = env("COHORT_MAX_OFFSET_DAYS", 15, int)  # last column of the daily cohort tables
@@ -116,6 +135,17 @@ COHORT_MAX_OFFSET_MONTHS = env("COHORT_MAX_OFFSET_MONTHS", 24, int)  # last colu
 COHORTS_KEPT_DAYS = env("COHORTS_KEPT_DAYS", 30, int)  # newest daily cohorts in the tables; the averages use all
 COHORTS_KEPT_WEEKS = env("COHORTS_KEPT_WEEKS", 26, int)  # newest weekly cohorts in the tables
 COHORTS_KEPT_MONTHS = env("COHORTS_KEPT_MONTHS", 24, int)  # newest monthly cohorts in the tables
+
+# ── Analyses: funnels ───────────────────────────────────────────────────────────────────────────────────────────────
+FUNNEL_WINDOW_DAYS = env("FUNNEL_WINDOW_DAYS", 30, int)  # days after the download in which customers' steps count
+FUNNEL_STEP_WINDOW_DAYS = env(
+    "FUNNEL_STEP_WINDOW_DAYS", days_by_name(""), days_by_name
+)  # days after the step before in which a customers' step counts, e.g. `signup:1,first_order:14`
+FUNNEL_SESSION_ACTIONS = env("FUNNEL_SESSION_ACTIONS", names(""), names)  # sessions' actions that are steps; empty: all
+FUNNEL_CUSTOMER_ACTIONS = env(
+    "FUNNEL_CUSTOMER_ACTIONS", names(""), names
+)  # customers' actions that are steps; empty: all
+FUNNEL_KEPT_DAYS = env("FUNNEL_KEPT_DAYS", 180, int)  # newest days in the daily funnels; weeks and months are all kept
 
 # ── Analyses: descriptive statistics ────────────────────────────────────────────────────────────────────────────────
 PAYMENT_BINS_MIN = env("PAYMENT_BINS_MIN", 5, int)  # fewest bins of the payment distribution
@@ -131,3 +161,22 @@ JOURNEY_MAX_ORDERS = env("JOURNEY_MAX_ORDERS", 10, int)  # steps of the customer
 # ── Analyses: RFM ───────────────────────────────────────────────────────────────────────────────────────────────────
 RFM_SCORES = env("RFM_SCORES", 5, int)  # scores run from 1 (worst) to this
 RFM_MIGRATION_DAYS = env("RFM_MIGRATION_DAYS", 30, int)  # segments at `as_of` are compared with those this long before
+
+# ── Analyses: promotions ──────────────────────────────────────────────────────────────────────────────────────────────
+PROMOTIONS_KEPT = env("PROMOTIONS_KEPT", 50, int)  # promotions in the table, per dimension value; the rest is `(other)`
+PROMOTION_SERIES_KEPT = env("PROMOTION_SERIES_KEPT", 8, int)  # promotions with a daily series
+PROMOTION_SERIES_DAYS = env("PROMOTION_SERIES_DAYS", 90, int)  # newest days of the daily series
+PROMOTION_REPEAT_DAYS = env("PROMOTION_REPEAT_DAYS", 30, int)  # who orders again within these days came back
+PROMOTION_GROSS_MARGIN = env("PROMOTION_GROSS_MARGIN", 0.3, float)  # share of the price before discount that is margin
+
+# ── Analyses: products ────────────────────────────────────────────────────────────────────────────────────────────────
+PRODUCTS_KEPT = env("PRODUCTS_KEPT", 100, int)  # products and categories in the tables, per dimension value
+PRODUCT_SERIES_KEPT = env("PRODUCT_SERIES_KEPT", 8, int)  # products and categories with hourly and daily series
+PRODUCT_SERIES_DAYS = env("PRODUCT_SERIES_DAYS", 90, int)  # newest days of the daily series
+ABC_A_SHARE = env("ABC_A_SHARE", 0.8, float)  # class A: the best sellers up to this share of the revenue
+ABC_B_SHARE = env("ABC_B_SHARE", 0.95, float)  # class B: the following ones up to this share; class C is the rest
+PAIR_PRODUCTS = env("PAIR_PRODUCTS", 200, int)  # products searched for pairs: those with most orders; bounds the work
+PAIR_PRODUCT_MIN_ORDERS = env("PAIR_PRODUCT_MIN_ORDERS", 20, int)  # a product in fewer orders is in no pair
+PAIR_MIN_ORDERS = env("PAIR_MIN_ORDERS", 5, int)  # a pair in fewer orders is left out
+PAIRS_KEPT = env("PAIRS_KEPT", 100, int)  # pairs kept by lift, and as many by orders
+PRICE_POINTS_KEPT = env("PRICE_POINTS_KEPT", 10, int)  # prices per product with a series: those with most orders

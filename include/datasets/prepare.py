@@ -3,19 +3,40 @@
 from pathlib import Path
 
 from include.datasets.cdnow import write_cdnow
+from include.datasets.completejourney import SHOP_TIMEZONE, write_completejourney
+from include.datasets.shop.writing import is_written, write_shop
 from include.problem import Problem
+
+DEMO_SESSIONS, DEMO_SEED = 100_000, 1
 
 
 def prepare(data: str, var_dir: str | Path) -> Path:
-    """The sources.yaml of `data`: "cdnow", which is written under `var_dir`, or a folder of one's own."""
+    """The sources.yaml of `data`: demo, cdnow or completejourney, written under `var_dir`, or a folder of one's own."""
+    if data == "demo":
+        folder = Path(var_dir) / "data" / "demo"
+        if not is_written(folder, sessions=DEMO_SESSIONS, seed=DEMO_SEED):
+            write_shop(folder, sessions=DEMO_SESSIONS, seed=DEMO_SEED)
+        return (folder / "sources.yaml").resolve()
     if data == "cdnow":
         folder = Path(var_dir) / "data" / "cdnow"
         write_cdnow(folder)
         return (folder / "sources.yaml").resolve()
+    if data == "completejourney":
+        folder = Path(var_dir) / "data" / "completejourney"
+        write_completejourney(folder)
+        return (folder / "sources.yaml").resolve()
     folder = Path(data).expanduser()
     if not folder.is_dir():
-        raise Problem(f"DATA={data}: there is no such folder; give cdnow, or the folder with your sources.yaml.")
+        raise Problem(
+            f"DATA={data}: there is no such folder; "
+            "give demo, cdnow, completejourney, or the folder with your sources.yaml."
+        )
     sources = folder / "sources.yaml"
     if not sources.is_file():
         raise Problem(f"DATA={data}: the folder has no sources.yaml; copy sources.example.yaml there and adapt it.")
     return sources.resolve()
+
+
+def time_zone(data: str) -> str | None:
+    """The time zone whose days a ready-made data set is about, where it is not that of configs.py."""
+    return SHOP_TIMEZONE if data == "completejourney" else None

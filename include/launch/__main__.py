@@ -1,6 +1,6 @@
 """`make run`: the whole product on this machine, from nothing to dashboards.
 
-    python -m include.launch --data cdnow|FOLDER [--once]
+    python -m include.launch --data demo|cdnow|completejourney|FOLDER [--once]
 
 Starts the embedded Elasticsearch (unless a cluster is configured) and Airflow, runs the pipeline on the data, shows how
 it goes, and stays in the foreground until Ctrl-C, which stops what was started here. With `--once` it ends when the run
@@ -31,7 +31,7 @@ from include.problem import Problem
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make run", description="Run customer analytics on this machine.")
-    parser.add_argument("--data", default="cdnow", help="cdnow, or a folder with a sources.yaml")
+    parser.add_argument("--data", default="demo", help="demo, cdnow, completejourney, or a folder with a sources.yaml")
     parser.add_argument("--once", action="store_true", help="stop when the run has ended")
     arguments = parser.parse_args()
     console = Console()
@@ -52,7 +52,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _run(console: Console, data: str, *, once: bool) -> int:
-    from include.datasets.prepare import prepare
+    from include.datasets.prepare import prepare, time_zone
 
     var_dir = Path(configs.VAR_DIR).resolve()
     var_dir.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,8 @@ def _run(console: Console, data: str, *, once: bool) -> int:
     with contextlib.ExitStack() as stack:
         services = stack.enter_context(Services(var_dir / "processes.json", var_dir / "logs"))
         sources_file = prepare(data, var_dir)
+        if not os.environ.get("BUSINESS_TIMEZONE") and (zone := time_zone(data)):
+            os.environ["BUSINESS_TIMEZONE"] = zone
         environment = airflow_environment(
             var_dir, sources_file=sources_file, elasticsearch_url=None, port=configs.AIRFLOW_PORT
         )

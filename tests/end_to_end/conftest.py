@@ -1,18 +1,28 @@
-"""`make run` as a person starts it: a process, its terminal, and what it leaves behind."""
+"""`make run` as a person starts it: a process, its terminal, what it leaves behind. And runs of the DAG by itself."""
 
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.models import DagRun
+
+import configs
+from include.elastic.node import EmbeddedNode
+from tests.servers import elasticsearch_node
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_TO_FINISH = 420
@@ -112,3 +122,49 @@ def make_run(var_dir: Path, *arguments: str, **settings: str) -> Iterator[MakeRu
             running.interrupt()
         reader.join(timeout=10)
         process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def metadata_database() -> None:
+    """Airflow's own database, in the scratch home of the tests."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, env=os.environ)
+
+
+@pytest.fixture(scope="module")
+def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedNode]:
+    with elasticsearch_node(tmp_path_factory.mktemp("node")) as running:
+        yield running
+
+
+@pytest.fixture
+def node(shared_node: EmbeddedNode) -> EmbeddedNode:
+    """The node without what an earlier test left in it."""
+    names = httpx.get(f"{shared_node.url}/_cat/indices?h=index").text.split()
+    for name in names:
+        httpx.delete(f"{shared_node.url}/{name}").raise_for_status()
+    return shared_node
+
+
+@pytest.fixture
+def folder(tmp_path: Path, node: EmbeddedNode, metadata_database: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The place of the data, with every setting pointing into the test's own folder."""
+    monkeypatch.setattr(configs, "SOURCES_FILE", str(tmp_path / "data" / "sources.yaml"))
+    monkeypatch.setattr(configs, "STAGING_URL", str(tmp_path / "staging"))
+    monkeypatch.setattr(configs, "TEMPORARY_DIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(configs, "DATA_DOCS_DIR", str(tmp_path / "data_docs"))
+    monkeypatch.setattr(configs, "ELASTICSEARCH_URL", node.url)
+    monkeypatch.setattr(configs, "BUSINESS_TIMEZONE", "Europe/Berlin")
+    monkeypatch.setattr(configs, "MAX_QUARANTINED_SHARE", 0.25)
+    monkeypatch.setattr(configs, "TASK_RETRIES", 0)
+    monkeypatch.setattr(configs, "BULK_RETRIES", 2)
+    return tmp_path / "data"
+
+
+def run(**conf: Any) -> DagRun:
+    dag = DagBag(str(configs.PROJECT_ROOT / "dags")).dags["customer_analytics"]
+    finished: DagRun = dag.test(run_conf=conf)
+    return finished
+
+
+def states(finished: DagRun) -> dict[str, str]:
+    return {one.task_id: str(one.state) for one in finished.get_task_instances()}

@@ -1,24 +1,17 @@
 """Whole runs of the DAG on hand-made folders: all four kinds of source, and the two required ones alone."""
 
-import os
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from airflow.dag_processing.dagbag import DagBag
-from airflow.models import DagRun
 
 import configs
 from include.elastic.node import EmbeddedNode
 from include.quality.quarantine import SCHEMA
 from tests.checksums import checksum, documents
-from tests.servers import elasticsearch_node
+from tests.end_to_end.conftest import run, states
 
 pytestmark = pytest.mark.end_to_end
 
@@ -106,52 +99,6 @@ def write(folder: Path, files: dict[str, str]) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text("\n".join(line[margin:] for line in lines if line.strip()) + "\n", encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def metadata_database() -> None:
-    """Airflow's own database, in the scratch home of the tests."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, env=os.environ)
-
-
-@pytest.fixture(scope="module")
-def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedNode]:
-    with elasticsearch_node(tmp_path_factory.mktemp("node")) as running:
-        yield running
-
-
-@pytest.fixture
-def node(shared_node: EmbeddedNode) -> EmbeddedNode:
-    """The node without what an earlier test left in it."""
-    names = httpx.get(f"{shared_node.url}/_cat/indices?h=index").text.split()
-    for name in names:
-        httpx.delete(f"{shared_node.url}/{name}").raise_for_status()
-    return shared_node
-
-
-@pytest.fixture
-def folder(tmp_path: Path, node: EmbeddedNode, metadata_database: None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The place of the data, with every setting pointing into the test's own folder."""
-    monkeypatch.setattr(configs, "SOURCES_FILE", str(tmp_path / "data" / "sources.yaml"))
-    monkeypatch.setattr(configs, "STAGING_URL", str(tmp_path / "staging"))
-    monkeypatch.setattr(configs, "TEMPORARY_DIR", str(tmp_path / "tmp"))
-    monkeypatch.setattr(configs, "DATA_DOCS_DIR", str(tmp_path / "data_docs"))
-    monkeypatch.setattr(configs, "ELASTICSEARCH_URL", node.url)
-    monkeypatch.setattr(configs, "BUSINESS_TIMEZONE", "Europe/Berlin")
-    monkeypatch.setattr(configs, "MAX_QUARANTINED_SHARE", 0.25)
-    monkeypatch.setattr(configs, "TASK_RETRIES", 0)
-    monkeypatch.setattr(configs, "BULK_RETRIES", 2)
-    return tmp_path / "data"
-
-
-def run(**conf: Any) -> DagRun:
-    dag = DagBag(str(configs.PROJECT_ROOT / "dags")).dags["customer_analytics"]
-    finished: DagRun = dag.test(run_conf=conf)
-    return finished
-
-
-def states(finished: DagRun) -> dict[str, str]:
-    return {one.task_id: str(one.state) for one in finished.get_task_instances()}
 
 
 def test_all_four_kinds(folder: Path, node: EmbeddedNode) -> None:

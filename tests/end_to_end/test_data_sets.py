@@ -1,0 +1,82 @@
+"""Whole runs of the DAG on the ready-made data sets: every row of the input is accounted for, every sum is equal."""
+
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import configs
+from include.datasets.completejourney import SHOP_TIMEZONE, tables_folder, write_completejourney
+from include.datasets.shop.writing import write_shop
+from include.elastic.node import EmbeddedNode
+from tests.checksums import documents
+from tests.end_to_end.conftest import run, states
+
+pytestmark = pytest.mark.end_to_end
+
+
+def money(documents: list[dict[str, Any]], field: str) -> Decimal:
+    """The sum to the cent: a double's shortest text is the amount that was written."""
+    return sum((Decimal(str(one[field])) for one in documents if field in one), Decimal(0))
+
+
+def quarantined() -> dict[str, dict[str, Any]]:
+    """Per source: the rows set aside, and how many broke each rule, counted from the files."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in Path(configs.STAGING_URL).rglob("quarantine/**/*.parquet"):
+        for row in pq.read_table(file).to_pylist():
+            one = found.setdefault(row["source"], {"rows": 0, "by_rule": Counter()})
+            one["rows"] += 1
+            one["by_rule"].update(row["rules"])
+    return found
+
+
+def test_the_simulated_shop(folder: Path, node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configs, "BUSINESS_TIMEZONE", "UTC")
+    truth = write_shop(folder, sessions=20_000, seed=5)
+    assert set(states(run()).values()) == {"success"}
+
+    orders, downloads = documents(node.url, "orders"), documents(node.url, "downloads")
+    totals = truth["totals"]
+    bought = [order for order in orders.values() if order["has_purchased"]]
+    assert len(orders) == totals["sessions"] == truth["sources"]["sessions"]["good"]
+    assert len(bought) == totals["orders"]
+    assert len(downloads) == totals["customers"] == truth["sources"]["customers"]["good"]
+    assert money(bought, "payment_amount") == Decimal(totals["revenue"])
+    assert money(bought, "discount_amount") == Decimal(totals["discount"])
+    lines = [line for order in orders.values() for line in order.get("basket", [])]
+    assert len(lines) == totals["lines"] == truth["sources"]["products"]["good"]
+    assert sum(line["quantity"] for line in lines) == totals["units"]
+    paid_for = sum(Decimal(str(line["price"])) * Decimal(str(line["quantity"])) for line in lines)
+    assert paid_for == Decimal(totals["revenue"]) + Decimal(totals["discount"])
+    assert sum("delivery" in order for order in orders.values()) == totals["deliveries"]
+
+    found = quarantined()
+    for source, known in truth["sources"].items():
+        assert found[source]["rows"] == known["quarantined"] == known["read"] - known["good"], source
+        assert found[source]["by_rule"] == known["by_rule"], source
+
+
+def test_the_complete_journey(folder: Path, node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configs, "BUSINESS_TIMEZONE", SHOP_TIMEZONE)
+    write_completejourney(folder)
+    assert set(states(run(dimensions=["income"])).values()) == {"success"}
+
+    tables = tables_folder()
+    assert tables is not None
+    names = ["basket_id", "household_id", "quantity", "sales_value", "retail_disc", "coupon_match_disc"]
+    lines = pq.read_table(tables / "transactions.parquet", columns=names).to_pandas()
+    cents = {name: int((lines[name] * 100).round().sum()) for name in names[3:]}
+    assert (len(lines), lines.basket_id.nunique(), lines.household_id.nunique()) == (1_469_307, 155_848, 2_469)
+
+    orders = list(documents(node.url, "orders").values())
+    assert len(orders) == 155_848
+    assert len(documents(node.url, "downloads")) == 2_469
+    assert money(orders, "payment_amount") * 100 == cents["sales_value"]
+    assert money(orders, "discount_amount") * 100 == cents["retail_disc"] + cents["coupon_match_disc"]
+    without_quantity = int((lines.quantity <= 0).sum())
+    assert sum(len(order.get("basket", [])) for order in orders) == len(lines) - without_quantity
+    assert quarantined() == {"products": {"rows": without_quantity, "by_rule": {"quantity_not_positive": 8_869}}}
