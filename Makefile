@@ -8,7 +8,7 @@ FOLDER ?= var/data/shop
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo-data test lint format generate lock environment environment-dev system-packages clean
+.PHONY: help run demo-data test lint format bench generate lock environment environment-dev system-packages deploy-env up clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,11 +32,15 @@ format: environment-dev ## put the code into the house's format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
+bench: environment-dev ## measure beside peers, write docs/benchmarks.md; SIZES=100k,1m,10m ONLY=bulk,analyses
+	@$(BIN)/python -m benchmarks$(if $(SIZES), --sizes "$(SIZES)")$(if $(ONLY), --only "$(ONLY)")
+
 generate: environment-dev ## write the generated files again: suites, docs/metrics.md, docs/configuration.md
 	$(BIN)/python -m include.generate
 
 lock: environment-dev ## pin requirements.txt and requirements-dev.txt in the lock files
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" requirements.txt -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" -c requirements.lock deploy/requirements.txt -o deploy/requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" -c requirements.lock requirements-dev.txt -o requirements-dev.lock
 
 environment:
@@ -45,8 +49,15 @@ environment:
 environment-dev:
 	@$(PYTHON) include/launch/bootstrap.py requirements.lock requirements-dev.lock
 
-system-packages: ## install what the tests need from the system: Chromium and a Java runtime
+system-packages: ## install what the tests need from the system: Chromium, a Java runtime, Redis
 	@.ci/system-packages
+
+deploy-env: ## write .env with new secrets for docker-compose.yaml; one that is there is kept
+	@$(PYTHON) deploy/generate_env.py
+
+up: ## build the image and start the stack of docker-compose.yaml (docs/deploy.md)
+	@test -f .env || $(PYTHON) deploy/generate_env.py
+	docker compose up --build --detach --wait
 
 clean: ## delete what `make run` wrote; the environment stays
 	rm -rf var
