@@ -10,9 +10,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from include.datasets.shop.baskets import Lines, baskets
-from include.datasets.shop.customers import Customers, customers, organic_orders
+from include.datasets.shop.customers import Customers, customers
 from include.datasets.shop.deliveries import Deliveries, deliveries
+from include.datasets.shop.orders import organic_orders
 from include.datasets.shop.parameters import Shop
+from include.datasets.shop.promotions import promoted
 from include.datasets.shop.rhythm import Integers, Rhythm
 from include.datasets.shop.sessions import Sessions, devices, sessions
 
@@ -45,7 +47,8 @@ def simulate(shop: Shop, rhythm: Rhythm, *, seed: int, number: int, most_session
     """Block `number` of the shop, cut after the customer with whom `most_sessions` are reached."""
     random = np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(seed, spawn_key=(number,))))
     who = customers(shop, rhythm, random, BLOCK_CUSTOMERS)
-    found, incidents = sessions(shop, rhythm, random, who, organic_orders(shop, random, who))
+    orders_placed = promoted(shop, random, organic_orders(shop, random, who), who)
+    found, concerned = sessions(shop, rhythm, random, who, orders_placed)
     per_customer = np.cumsum(np.bincount(found.customer, minlength=len(who)))
     kept = min(int(np.searchsorted(per_customer, most_sessions)) + 1, len(who))
     found = found.take(slice(0, int(per_customer[kept - 1])))
@@ -65,6 +68,6 @@ def simulate(shop: Shop, rhythm: Rhythm, *, seed: int, number: int, most_session
         orders=orders,
         lines=baskets(shop, random, found.cents[orders]),
         deliveries=deliveries(shop, random, found.start[orders], who.region[customer], who.city[customer]),
-        incidents=tuple(int((one < kept).sum()) for one in incidents.customers),
+        incidents=tuple(int((one < kept).sum()) for one in concerned),
         random=random,
     )

@@ -51,7 +51,7 @@ def deliveries(
     widest = max(len(one.cities) for one in shop.regions)
     places = np.zeros((len(shop.regions), widest, 2))
     for number, one in enumerate(shop.regions):
-        places[number, : len(one.cities)] = [(city_.latitude, city_.longitude) for city_ in one.cities]
+        places[number, : len(one.cities)] = [(town.latitude, town.longitude) for town in one.cities]
     where = places[region, city] + random.normal(0, plan.scatter_degrees, (count, 2))
     there = np.flatnonzero(delivered < end)
     return Deliveries(

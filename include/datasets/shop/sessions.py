@@ -5,13 +5,15 @@ Customers, Orders  ->  Sessions (one entry each, by customer and time)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from include.datasets.shop.customers import Customers, Orders, draw
+from include.datasets.shop.anomalies import Traffic, disturbed
+from include.datasets.shop.customers import Customers, draw
+from include.datasets.shop.orders import NO_PROMOTION, Orders
 from include.datasets.shop.parameters import Shop
-from include.datasets.shop.rhythm import DAY_SECONDS, Booleans, Floats, Integers, Rhythm, day_number
+from include.datasets.shop.rhythm import DAY_SECONDS, Booleans, Floats, Integers, Rhythm
 
 FIRST_EXTRA_VISIT = 9000  # the visit numbers of extra orders begin here: a mark that the truth names
 
@@ -37,63 +39,37 @@ class Sessions:
         return Sessions(*(getattr(self, one.name)[places] for one in fields(self)))
 
 
-@dataclass(frozen=True)
-class Incidents:
-    """What the anomalies did, as the customers concerned, by place of the anomaly in the shop."""
-
-    customers: tuple[Integers, ...]
-
-
 def sessions(
     shop: Shop, rhythm: Rhythm, random: np.random.Generator, who: Customers, orders: Orders
-) -> tuple[Sessions, Incidents]:
-    """All sessions of these customers, anomalies included."""
-    customer, weeks = _browsing(shop, rhythm, random, who)
-    start = rhythm.instants(weeks)
-    order_start = rhythm.instants(orders.weeks)
-    bought = np.ones(len(orders), np.bool_)
-    incidents = []
+) -> tuple[Sessions, list[Integers]]:
+    """All sessions of these customers, and for each anomaly whose sessions it lost, brought or failed."""
+    browsing, weeks = _browsing(shop, rhythm, random, who)
+    traffic = Traffic(browsing, rhythm.instants(weeks), rhythm.instants(orders.weeks), np.ones(len(orders), np.bool_))
+    concerned = []
     for one in shop.anomalies:
-        begin = day_number(shop, one.day) * DAY_SECONDS
-        end = begin + DAY_SECONDS
-        inside = np.flatnonzero((start >= begin) & (start < end))
-        if one.kind == "tracking_loss":
-            lost = inside[random.random(len(inside)) < one.size]
-            incidents.append(customer[lost])
-            customer, start = np.delete(customer, lost), np.delete(start, lost)
-        elif one.kind == "traffic_spike":
-            more = inside[np.repeat(np.arange(len(inside)), random.poisson(one.size - 1, len(inside)))]
-            incidents.append(customer[more])
-            later = start[more] + (random.random(len(more)) * (end - start[more])).astype(np.int64)
-            customer, start = np.concatenate([customer, customer[more]]), np.concatenate([start, later])
-        elif one.kind == "checkout_failure":
-            placed = np.flatnonzero((order_start >= begin) & (order_start < end))
-            failed = placed[random.random(len(placed)) < one.size]
-            incidents.append(orders.customer[failed])
-            bought[failed] = False
-        else:
-            raise ValueError(f"no anomaly is called {one.kind!r}")
+        traffic, customers_concerned = disturbed(shop, random, traffic, orders.customer, one)
+        concerned.append(customers_concerned)
 
+    customer, start, bought = traffic.customer, traffic.start, traffic.went_through
     count = len(customer)
     steps = np.concatenate([_steps(shop, random, count), np.full(len(orders), len(shop.steps))])
     nothing = np.zeros(count, np.int64)
     found = Sessions(
         customer=np.concatenate([customer, orders.customer]),
-        start=np.concatenate([start, order_start]),
+        start=np.concatenate([start, traffic.order_start]),
         bought=np.concatenate([np.zeros(count, np.bool_), bought]),
         steps=steps,
         cents=np.concatenate([nothing, orders.cents]),
         discount_cents=np.concatenate([nothing, orders.discount_cents]),
-        promotion=np.concatenate([nothing - 1, np.where(bought, orders.promotion, -1)]),
+        promotion=np.concatenate([nothing + NO_PROMOTION, np.where(bought, orders.promotion, NO_PROMOTION)]),
         is_extra=np.concatenate([np.zeros(count, np.bool_), orders.is_extra]),
         visit=np.concatenate([nothing, np.zeros(len(orders), np.int64)]),
     )
     by_time = np.argsort(found.customer * (rhythm.days * DAY_SECONDS) + found.start, kind="stable")
     found = found.take(by_time)
     per_customer = np.bincount(found.customer, minlength=len(who))
-    found.visit[:] = np.arange(len(found)) - np.repeat(np.cumsum(per_customer) - per_customer, per_customer) + 1
-    found.visit[found.is_extra] += FIRST_EXTRA_VISIT
-    return found, Incidents(tuple(incidents))
+    visit = np.arange(len(found)) - np.repeat(np.cumsum(per_customer) - per_customer, per_customer) + 1
+    return replace(found, visit=visit + np.where(found.is_extra, FIRST_EXTRA_VISIT, 0)), concerned
 
 
 def _browsing(shop: Shop, rhythm: Rhythm, random: np.random.Generator, who: Customers) -> tuple[Integers, Floats]:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -35,9 +36,15 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_another_shop(tmp_path: Path) -> None:
+    """Also where a machine has more processors."""
     sizes = {"once": (3000, 5), "again": (3000, 5), "other": (3000, 6)}
-    for name, (sessions, seed) in sizes.items():
-        write_shop(tmp_path / name, sessions=sessions, seed=seed)
+    processors = pa.cpu_count()
+    try:
+        for name, (sessions, seed) in sizes.items():
+            pa.set_cpu_count(4 if name == "once" else 1)
+            write_shop(tmp_path / name, sessions=sessions, seed=seed)
+    finally:
+        pa.set_cpu_count(processors)
     found = {name: bytes_of(tmp_path / name) for name in sizes}
     assert found["once"] == found["again"]
     assert len(found["once"]) == 24 + 3 + 2
@@ -67,24 +74,26 @@ def test_the_block_decides_what_is_held_at_once() -> None:
 
 
 def test_memory_does_not_grow_with_the_shop(tmp_path: Path) -> None:
-    """Five blocks take hardly more than two, in processes of their own."""
-    peaks = [peak_bytes(tmp_path / str(sessions), sessions) for sessions in (350_000, 900_000)]
-    assert peaks[1] - peaks[0] < 100_000_000  # the larger one's files have 80 million bytes more
-    assert peaks[1] < 600_000_000
+    """The most bytes that are ever held, by numpy and by Arrow, in processes of their own: five blocks take hardly more
+    than two. (What the system gives a process beside that depends on how busy the machine is.)
+    """
+    smaller, larger = (peak_bytes(tmp_path / str(sessions), sessions) for sessions in (350_000, 900_000))
+    for few, many in zip(smaller, larger, strict=True):
+        assert 1_000_000 < many < min(1.2 * few, 200_000_000)
 
 
-def peak_bytes(folder: Path, sessions: int) -> int:
+def peak_bytes(folder: Path, sessions: int) -> list[int]:
     program = (
-        "import resource, sys\n"
+        "import sys, tracemalloc\n"
         "from pathlib import Path\n"
+        "import pyarrow as pa\n"
         "from include.datasets.shop.writing import write_shop\n"
+        "tracemalloc.start()\n"
         "write_shop(Path(sys.argv[1]), sessions=int(sys.argv[2]), seed=1)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "print(tracemalloc.get_traced_memory()[1], pa.default_memory_pool().max_memory())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder), str(sessions)], check=True, capture_output=True, text=True
-    )
-    return int(done.stdout) * 1024
+    command = [sys.executable, "-c", program, str(folder), str(sessions)]
+    return [int(number) for number in subprocess.run(command, check=True, capture_output=True).stdout.split()]
 
 
 def check_invariants(folder: Path, sessions: int) -> None:
@@ -130,6 +139,14 @@ def test_what_holds_for_every_shop(sessions: int, seed: int) -> None:
         folder = Path(name) / "shop"
         write_shop(folder, sessions=sessions, seed=seed)
         check_invariants(folder, sessions)
+
+
+def test_a_shop_with_nothing_special(tmp_path: Path) -> None:
+    plain = replace(Shop(), promotions=(), anomalies=(), pairs=(), dirty_share=0.0)
+    truth = write_shop(tmp_path / "plain", sessions=2000, seed=1, shop=plain)
+    check_invariants(tmp_path / "plain", 2000)
+    assert {counts["quarantined"] for counts in truth["sources"].values()} == {0}
+    assert (truth["totals"]["extra_orders"], truth["totals"]["discount"]) == (0, "0.00")
 
 
 def test_rows_are_in_the_file_of_their_month(tmp_path: Path) -> None:
