@@ -34,7 +34,7 @@ def test_make_targets_in_the_documentation_exist() -> None:
 
 def test_make_help_lists_the_commands() -> None:
     shown = subprocess.run(["make", "help"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert all(f"make {name}" in shown for name in ("run", "test", "lint", "generate", "lock"))
+    assert all(f"make {name}" in shown for name in ("run", "demo-data", "test", "lint", "generate", "lock", "up"))
 
 
 def test_every_decision_is_in_the_index() -> None:
@@ -44,7 +44,7 @@ def test_every_decision_is_in_the_index() -> None:
 
 
 def test_every_requirement_has_its_reason() -> None:
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", "deploy/requirements.txt"):
         lines = [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith(("#", "-r"))]
         unexplained = [line for line in lines if "#" not in line]
         assert unexplained == []
