@@ -87,13 +87,15 @@ def failures(api: AirflowApi, run_id: str) -> list[str]:
 def summary_table(summary: dict[str, Any], seconds: float) -> Table:
     """Rows read, quarantined and staged per source; documents indexed; reports written; seconds."""
     table = Table(title="This run", title_justify="left")
-    for column in ("", "rows read", "quarantined", "good"):
+    for column in ("", "rows read", "quarantined", "not wanted", "good"):
         table.add_column(column, justify="left" if not column else "right")
     for kind, counts in summary["sources"].items():
-        table.add_row(kind, f"{counts['read']:,}", f"{counts['quarantined']:,}", f"{counts['good']:,}")
+        numbers = (counts[name] for name in ("read", "quarantined", "outside_window", "good"))
+        table.add_row(kind, *(f"{number:,}" for number in numbers))
     table.add_section()
     for index, documents in summary["indexed"].items():
-        table.add_row(f"indexed in {index}", "", "", f"{documents:,}")
-    table.add_row("reports written", "", "", f"{summary['reports']:,}")
-    table.add_row("seconds", "", "", f"{seconds:,.1f}")
+        table.add_row(f"indexed in {index}", "", "", "", f"{documents:,}")
+    table.add_row("reports written", "", "", "", f"{summary['reports']:,}")
+    table.add_row("seconds", "", "", "", f"{seconds:,.1f}")
+    table.caption = "Not wanted: before what was loaded already, or outside the period asked for."
     return table

@@ -49,12 +49,16 @@ def analyse(context: Context, name: str, staged: dict[str, Any]) -> dict[str, An
 
 def why_skipped(name: str, snapshot: Snapshot) -> str:
     """Why the analysis cannot run on this snapshot; empty when it can."""
-    missing = [table for table in catalogue.analysis(name).reads if table not in snapshot.table_names]
     sources = {"basket": "products", "deliveries": "deliveries", "sessions": "sessions", "customers": "customers"}
-    if not missing:
-        return ""
-    needed = " and ".join(sources[table] for table in missing)
-    return f"{name} needs the source {needed}, which sources.yaml does not have."
+    reads = catalogue.analysis(name).reads
+    missing = [table for table in reads if "." not in table and table not in snapshot.table_names]
+    if missing:
+        needed = " and ".join(sources[table] for table in missing)
+        return f"{name} needs the source {needed}, which sources.yaml does not have."
+    for table, column in (entry.split(".") for entry in reads if "." in entry):
+        if column not in snapshot.tables[table].columns:
+            return f"{name} needs the column {column} of the {sources[table]}, which sources.yaml does not map."
+    return ""
 
 
 def compute(name: str, tables: Tables, *, as_of: date) -> dict[str, Report]:

@@ -18,7 +18,8 @@ from include.elastic.reports import recover_reports
 from include.pipeline.run import run_from_context, said_plainly
 from include.problem import Problem
 from include.sources.definition import load_sources
-from include.sources.read import SourceCheck, check_source
+from include.sources.read import check_source
+from include.sources.source_check import SourceCheck
 from include.staging.storage import storage, written_aside
 
 if TYPE_CHECKING:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import configs
 from include.pipeline.run import run_from_context, said_plainly
+from include.pipeline.window import window
 from include.quality.extract import extract_rows
 from include.sources.definition import Source, load_sources
 from include.sources.read import check_source, read_source
+from include.staging.watermark import read_watermark
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
+
+log = logging.getLogger(__name__)
 
 
 def extract(context: Context, kind: str) -> dict[str, Any]:
@@ -20,15 +25,17 @@ def extract(context: Context, kind: str) -> dict[str, Any]:
         run = run_from_context(context)
         source = configured_source(kind)
         options = check_source(source).options
+        wanted = window(run, source, read_watermark(source))
+        log.info("%s: %s", kind, wanted)
+        bounds: dict[str, Any] = {"start": wanted.first_day, "end": wanted.last_day, "changed_since": wanted.changed_since}
         found = extract_rows(
             source,
-            read_source(source, options),
+            read_source(source, options, **bounds),
             options,
             target=run.folder,
             run_id=run.run_id,
             latest=run.latest_instant,
-            start=run.start,
-            end=run.end,
+            **bounds,
         )
         return found.as_reference()
 

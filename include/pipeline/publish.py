@@ -15,10 +15,13 @@ from include.elastic.reports import publish_reports
 from include.pipeline.analyse import why_skipped
 from include.pipeline.run import Run, run_from_context, said_plainly
 from include.pipeline.stage import staged_snapshot
+from include.pipeline.window import window
 from include.problem import Problem
 from include.progress import Progress
+from include.sources.definition import load_sources
 from include.staging.snapshot import Snapshot
 from include.staging.storage import written_aside
+from include.staging.watermark import move_watermarks, read_watermark
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -47,6 +50,7 @@ def publish(
         if staged is None or any(one is None for one in indexed):
             raise Problem("There is nothing to publish, because a task before failed; its log says why.")
         snapshot = staged_snapshot(staged)
+        _move_watermarks(run, snapshot)
         chosen = [name for name in run.analyses if not why_skipped(name, snapshot)]
         done = {name: result for name, result in analysed.items() if result is not None}
         _write_scores(snapshot, [name for name in chosen if name in done], as_of=date.fromisoformat(staged["as_of"]))
@@ -58,6 +62,14 @@ def publish(
         if failed:
             raise Problem(f"Published, but without {', '.join(failed)}: their logs say why; clear them to try again.")
         return summary
+
+
+def _move_watermarks(run: Run, snapshot: Snapshot) -> None:
+    """The next run goes on from what is indexed now, for the sources of which this run left out nothing before it."""
+    sources = load_sources(configs.SOURCES_FILE).all
+    moving = [one for one in sources if window(run, one, read_watermark(one)).moves_watermark]
+    for name, newest in move_watermarks(moving, snapshot).items():
+        log.info("%s: loaded up to %s UTC", name, newest)
 
 
 def _write_scores(snapshot: Snapshot, names: list[str], *, as_of: date) -> None:

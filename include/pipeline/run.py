@@ -22,10 +22,12 @@ SCHEDULED = ("scheduled", "backfill")  # the run types whose date means somethin
 
 @dataclass(frozen=True)
 class Run:
-    """`interval_end` is the end of the period a scheduled run or a backfill is for, None for a run by hand."""
+    """`interval_start` and `interval_end` bound the period of a scheduled run or a backfill; a run by hand has none."""
 
     run_id: str
+    run_type: str
     started_at: datetime
+    interval_start: datetime | None
     interval_end: datetime | None
     as_of: date | None
     start: date | None
@@ -34,6 +36,14 @@ class Run:
     analyses: tuple[str, ...]
     full_refresh: bool
     dry_run: bool
+
+    @property
+    def is_scheduled(self) -> bool:
+        return self.run_type == "scheduled"
+
+    @property
+    def is_backfill(self) -> bool:
+        return self.run_type == "backfill"
 
     @property
     def key(self) -> str:
@@ -72,10 +82,14 @@ def run_from_context(context: Context) -> Run:
     def day(name: str) -> date | None:
         return date.fromisoformat(params[name]) if params.get(name) else None
 
+    run_type = str(dag_run.run_type)
+    has_period = run_type in SCHEDULED
     run = Run(
         run_id=dag_run.run_id,
+        run_type=run_type,
         started_at=dag_run.start_date or dag_run.run_after,
-        interval_end=dag_run.data_interval_end if str(dag_run.run_type) in SCHEDULED else None,
+        interval_start=dag_run.data_interval_start if has_period else None,
+        interval_end=dag_run.data_interval_end if has_period else None,
         as_of=day("as_of"),
         start=day("start"),
         end=day("end"),

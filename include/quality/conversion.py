@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from include.schemas.rules import given
 from include.schemas.source_kinds import ColumnType
 from include.sources.csv_format import ISO_DATE
-from include.sources.definition import EPOCHS, ColumnMapping, CsvOptions, Source
+from include.sources.definition import EPOCHS, ColumnMapping, Source, ValueFormat
 from include.staging.sql import literal, quoted
 
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
@@ -72,7 +72,7 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def select_list(source: Source, options: CsvOptions, raw: pa.Schema) -> str:
+def select_list(source: Source, options: ValueFormat, raw: pa.Schema) -> str:
     """SQL that gives each of our columns and `given` of it, over a batch of the schema `raw` that was `prepared`."""
     places = dict(zip(raw.names, _places(raw), strict=True))
     schema = pa.schema([raw.field(column).with_name(place) for column, place in places.items()])
@@ -95,7 +95,7 @@ def _placed(mapping: ColumnMapping, places: Mapping[str, str]) -> ColumnMapping:
 
 
 def _mapped(
-    name: str, kind: ColumnType, mapping: ColumnMapping, options: CsvOptions, raw: pa.Schema
+    name: str, kind: ColumnType, mapping: ColumnMapping, options: ValueFormat, raw: pa.Schema
 ) -> tuple[str, str]:
     """SQL of the value, and of whether the source has one."""
     if mapping.constant is not None:
@@ -117,7 +117,7 @@ def _mapped(
     return joined, f"({joined}) IS NOT NULL"
 
 
-def _converted(column: str, kind: ColumnType, options: CsvOptions, raw: pa.Schema, name: str) -> str:
+def _converted(column: str, kind: ColumnType, options: ValueFormat, raw: pa.Schema, name: str) -> str:
     is_text = _is_text(raw.field(column).type)
     if kind == "text":
         return _text(column)

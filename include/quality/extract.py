@@ -26,8 +26,9 @@ from include.progress import Progress
 from include.quality.conversion import column_types, landing_schema, prepared, select_list
 from include.quality.quarantine import QuarantinedRow, QuarantineWriter
 from include.schemas.rules import Rule, row_rules
-from include.sources.definition import CsvOptions, Source
+from include.sources.definition import CHANGED_AT, Source, ValueFormat
 from include.sources.raw_batch import ROW_COLUMN, RawBatch
+from include.staging.sql import literal
 from include.staging.storage import engine, remove_tree, written_aside
 
 if TYPE_CHECKING:
@@ -61,18 +62,20 @@ class Extracted:
 def extract_rows(
     source: Source,
     batches: Iterable[RawBatch],
-    options: CsvOptions,
+    options: ValueFormat,
     *,
     target: ObjectStoragePath,
     run_id: str,
     latest: datetime,
     start: date | None = None,
     end: date | None = None,
+    changed_since: datetime | None = None,
 ) -> Extracted:
     """Land the good rows of `batches` below `target` and quarantine the others.
 
     `latest` is the last instant (UTC, without a zone) that is not in the future; `start` and `end` are the first and
-    the last day, in the business time zone, of the sessions wanted.
+    the last day, in the business time zone, of the sessions wanted; good rows that changed before `changed_since` (UTC
+    without a zone) are not wanted either, those that do not say when they changed are.
     """
     kind = source.kind.name
     remove_tree(target / "landing" / kind)
@@ -87,8 +90,9 @@ def extract_rows(
         Progress(f"{kind}.extract", unit="rows") as progress,
     ):
         connection.execute(f"SET TimeZone = '{zone}'")
+        outside = _outside(source, start, end, changed_since)
         for batch in batches:
-            good, bad = _split(connection, source, options, batch, rules, start, end, found)
+            good, bad = _split(connection, source, options, batch, rules, outside, found)
             parts.write(good)
             quarantine.write(_quarantined(bad, batch, source, run_id, rules, found))
             progress.advance(batch.rows.num_rows + len(batch.malformed))
@@ -101,11 +105,10 @@ def extract_rows(
 def _split(
     connection: duckdb.DuckDBPyConnection,
     source: Source,
-    options: CsvOptions,
+    options: ValueFormat,
     batch: RawBatch,
     rules: dict[str, Rule],
-    start: date | None,
-    end: date | None,
+    outside: str,
     found: Extracted,
 ) -> tuple[pa.Table, pa.Table]:
     """The landed rows of a batch, and (row, broken rules, raw values) of the bad ones; counts both."""
@@ -115,7 +118,7 @@ def _split(
     rows = connection.sql(
         f"""
         SELECT *, list_filter([{conditions}], lambda name: name IS NOT NULL) AS {BROKEN},
-               {_outside(source, start, end)} AS {OUTSIDE}
+               {outside} AS {OUTSIDE}
         FROM (SELECT {select_list(source, options, raw.schema)} FROM raw)
         """
     )
@@ -135,15 +138,14 @@ def _split(
     return landed.select(schema.names).cast(schema), bad
 
 
-def _outside(source: Source, start: date | None, end: date | None) -> str:
-    """SQL: whether a session began outside the wanted days. Other sources have no period."""
-    if source.kind.name != "sessions" or (start is None and end is None):
-        return "false"
-    zone = configs.BUSINESS_TIMEZONE.replace("'", "''")
-    day = f"timezone('{zone}', timezone('UTC', session_start_date))::DATE"
-    bounds = [f"{day} < DATE '{start}'"] if start else []
-    bounds += [f"{day} > DATE '{end}'"] if end else []
-    return " OR ".join(bounds)
+def _outside(source: Source, start: date | None, end: date | None, changed_since: datetime | None) -> str:
+    """SQL: whether a row is not wanted: a session that began on another day, or a row that changed before."""
+    bounds = [f"{CHANGED_AT} < TIMESTAMP '{changed_since}'"] if changed_since and source.changed_at else []
+    if source.kind.name == "sessions":
+        day = f"timezone({literal(configs.BUSINESS_TIMEZONE)}, timezone('UTC', session_start_date))::DATE"
+        bounds += [f"{day} < DATE '{start}'"] if start else []
+        bounds += [f"{day} > DATE '{end}'"] if end else []
+    return " OR ".join(bounds) or "false"
 
 
 def _quarantined(

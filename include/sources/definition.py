@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import yaml
@@ -75,6 +75,19 @@ class Action:
     type: ColumnType
 
 
+class ValueFormat(Protocol):
+    """How the texts of a source write numbers and instants, as `CsvOptions` has it."""
+
+    @property
+    def decimal(self) -> str | None: ...
+
+    @property
+    def date_format(self) -> Mapping[str, str | None]: ...
+
+    @property
+    def timezone(self) -> str | None: ...
+
+
 @dataclass(frozen=True)
 class CsvOptions:
     """How a CSV file writes things. None, or a column missing from `date_format`, means: to be detected.
@@ -88,6 +101,15 @@ class CsvOptions:
     decimal: str | None = None
     date_format: Mapping[str, str | None] = field(default_factory=dict)
     timezone: str | None = None
+
+
+@dataclass(frozen=True)
+class DatabaseOptions:
+    """Texts in a database have a decimal point and ISO 8601 dates; `timezone` is that of timestamps without one."""
+
+    timezone: str | None = None
+    decimal: str | None = "."
+    date_format: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,6 +128,7 @@ class Source:
     actions: tuple[Action, ...] = ()
     changed_at: str | None = None
     csv: CsvOptions = field(default_factory=CsvOptions)
+    timezone: str | None = None  # databases: of timestamps that carry none
 
     @property
     def name(self) -> str:
@@ -284,6 +307,7 @@ class _Reader:
             "actions",
             CHANGED_AT,
             "csv",
+            "timezone",
         )
         place, before = kind.name, len(self.mistakes)
         entries = self.mapping(place, value, known)
@@ -301,6 +325,11 @@ class _Reader:
         csv = self.csv(f"{place}.csv", entries["csv"], instants) if "csv" in entries else CsvOptions()
         if "csv" in entries and connector not in ("csv", None):
             self.wrong(f"{place}.csv", f"these options are for the connector csv, not for {connector}")
+        timezone = self.text(f"{place}.timezone", entries["timezone"]) if "timezone" in entries else None
+        if timezone is not None and connector == "csv":
+            self.wrong(f"{place}.timezone", "for the connector csv this belongs below csv")
+        elif timezone is not None and (mistake := _time_zone(timezone)):
+            self.wrong(f"{place}.timezone", mistake)
         if len(self.mistakes) > before or connector is None:
             return None
         return Source(
@@ -312,6 +341,7 @@ class _Reader:
             actions=actions,
             changed_at=changed_at,
             csv=csv,
+            timezone=timezone,
             **located,
         )
 

@@ -1,54 +1,62 @@
-"""Reading a source, whatever its connector is."""
+"""Reading a source, whatever its connector is. Connectors are imported where they are used: hooks are slow to load."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from datetime import date, datetime
 
 import configs
 from include.sources.csv import csv_header, read_csv, resolve_csv_options
 from include.sources.csv_files import csv_files
-from include.sources.definition import CsvOptions, Source
+from include.sources.definition import CsvOptions, Source, ValueFormat
 from include.sources.problems import SourceError
 from include.sources.raw_batch import RawBatch
+from include.sources.source_check import SourceCheck
 
 
-@dataclass(frozen=True)
-class SourceCheck:
-    """What a source turned out to be: its files with their size as stored, its columns, and how it is read.
+def read_source(
+    source: Source,
+    options: ValueFormat | None = None,
+    *,
+    start: date | None = None,
+    end: date | None = None,
+    changed_since: datetime | None = None,
+) -> Iterator[RawBatch]:
+    """The rows of a source as raw batches; `options` as `check_source` gives them, which CSV is asked for without.
 
-    `columns` are those of the first file; `unused_columns` are those among them that sources.yaml does not mention.
+    A database leaves out most of what is not wanted: sessions that began before the day `start` or after `end`, and
+    rows that changed before `changed_since` (UTC without a zone). A few more come; files come whole.
     """
-
-    source: str
-    files: tuple[str, ...]
-    bytes: int
-    columns: tuple[str, ...]
-    unused_columns: tuple[str, ...]
-    options: CsvOptions
-
-    def summary(self) -> dict[str, Any]:
-        """The same in a form that JSON can hold, short enough for a task's result."""
-        return {
-            "files": len(self.files),
-            "first_file": self.files[0],
-            "bytes": self.bytes,
-            "columns": list(self.columns),
-            "unused_columns": list(self.unused_columns),
-            "options": {**asdict(self.options), "date_format": dict(self.options.date_format)},
-        }
-
-
-def read_source(source: Source, options: CsvOptions | None = None) -> Iterator[RawBatch]:
-    """The rows of a source as raw batches; `options` as `resolve_csv_options` gives them, which is asked without."""
-    _refuse_unreadable(source)
-    return read_csv(source, batch_rows=configs.EXTRACT_BATCH_ROWS, block_bytes=configs.CSV_BLOCK_BYTES, options=options)
+    if source.connector == "csv":
+        return read_csv(
+            source,
+            batch_rows=configs.EXTRACT_BATCH_ROWS,
+            block_bytes=configs.CSV_BLOCK_BYTES,
+            options=options if isinstance(options, CsvOptions) else None,
+        )
+    if source.connector == "postgres":
+        from include.sources.postgres import read_postgres as read
+    elif source.connector == "bigquery":
+        from include.sources.bigquery import read_bigquery as read
+    else:
+        raise _unreadable(source)
+    return read(source, batch_rows=configs.EXTRACT_BATCH_ROWS, start=start, end=end, changed_since=changed_since)
 
 
 def check_source(source: Source) -> SourceCheck:
     """Whether a source can be reached and has what sources.yaml says; raises `SourceError` with one sentence if not."""
-    _refuse_unreadable(source)
+    if source.connector == "csv":
+        return _check_csv(source)
+    if source.connector == "postgres":
+        from include.sources.postgres import check_postgres as check
+    elif source.connector == "bigquery":
+        from include.sources.bigquery import check_bigquery as check
+    else:
+        raise _unreadable(source)
+    return check(source)
+
+
+def _check_csv(source: Source) -> SourceCheck:
     files = csv_files(source)
     options = resolve_csv_options(source, files)
     columns = [csv_header(source, file, options) for file in files]
@@ -62,9 +70,8 @@ def check_source(source: Source) -> SourceCheck:
     )
 
 
-def _refuse_unreadable(source: Source) -> None:
-    if source.connector != "csv":
-        raise SourceError(
-            f"{source.name}: the connector {source.connector!r} cannot be read by this version; "
-            "export to CSV, or remove it."
-        )
+def _unreadable(source: Source) -> SourceError:
+    return SourceError(
+        f"{source.name}: the connector {source.connector!r} cannot be read by this version; "
+        "export to CSV, or remove it."
+    )

@@ -51,6 +51,7 @@ def tables_from_frames(
     sessions: pd.DataFrame,
     customers: pd.DataFrame,
     *,
+    basket: pd.DataFrame | None = None,
     dimensions: tuple[str, ...] | None = None,
     time_zone: str = "UTC",
     week_start: str = "monday",
@@ -58,7 +59,8 @@ def tables_from_frames(
     """Tables over pandas frames, for tests and notebooks.
 
     `sessions` needs id, client, session_start_date (UTC), has_purchased, payment_amount; `customers` needs client and
-    download_date. Codes, days and hours are derived here just as staging derives them.
+    download_date; `basket` order_id, product, price, quantity. Codes, days and hours are derived here just as staging
+    derives them.
     """
     connection = ibis.duckdb.connect()
     codes = {client: code for code, client in enumerate(sorted({*sessions["client"], *customers["client"]}))}
@@ -83,7 +85,15 @@ def tables_from_frames(
         "has_purchased": "boolean",
         "payment_amount": MONEY,
         "discount_amount": MONEY,
+        "promotion_id": "string",
         **{DIMENSION_PREFIX + name: "string" for name in found},
+    }
+    basket_types = {
+        "order_id": "string",
+        "product": "string",
+        "price": MONEY,
+        "quantity": "float64",
+        "category": "string",
     }
     customer_types = {"client": "string", "download_date": "timestamp(6)", "download_day": "date"}
     return Tables(
@@ -91,6 +101,7 @@ def tables_from_frames(
             "sessions", derived(sessions, "session_start_date", "session_day", "session_hour"), session_types
         ),
         customers=table("customers", derived(customers, "download_date", "download_day", None), customer_types),
+        basket=None if basket is None else table("basket", basket, basket_types),
         dimensions=found if dimensions is None else dimensions,
         time_zone=time_zone,
         week_start=week_start,

@@ -12,7 +12,9 @@ from include.problem import Problem
 
 RUN = Run(
     run_id="scheduled__2024-05-02T00:00:00+00:00",
+    run_type="scheduled",
     started_at=datetime(2024, 5, 2, tzinfo=UTC),
+    interval_start=None,
     interval_end=None,
     as_of=None,
     start=None,

@@ -1,0 +1,208 @@
+"""How far a source was loaded, and histories of incremental loads that end where one load of everything does."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import configs
+from include.pipeline.run import Run
+from include.pipeline.window import window
+from include.quality.extract import extract_rows
+from include.sources.definition import Source, load_sources
+from include.sources.read import check_source, read_source
+from include.staging.merge import merge
+from include.staging.snapshot import load_snapshot
+from include.staging.storage import storage
+from include.staging.watermark import move_watermarks, read_watermark
+
+SOURCES = """
+sessions:
+  connector: csv
+  path: sessions.csv
+  columns: {id: id, client: client, session_start_date: began, has_purchased: {constant: true}, payment_amount: paid}
+  changed_at: changed
+  csv: {delimiter: ",", date_format: iso, timezone: UTC}
+customers:
+  connector: csv
+  path: customers.csv
+  columns: {client: client, download_date: came}
+  csv: {delimiter: ",", date_format: iso, timezone: UTC}
+"""
+RUN = Run(
+    run_id="manual",
+    run_type="manual",
+    started_at=datetime(2025, 1, 1, tzinfo=UTC),
+    interval_start=None,
+    interval_end=None,
+    as_of=None,
+    start=None,
+    end=None,
+    dimensions=(),
+    analyses=(),
+    full_refresh=False,
+    dry_run=False,
+)
+BEGIN = datetime(2024, 1, 1)
+
+
+class Shop:
+    """A folder with sources.yaml and the CSV files of its sessions and customers, and a staging of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "data").mkdir(parents=True)
+        (folder / "data" / "sources.yaml").write_text(SOURCES, encoding="utf-8")
+
+    def write(self, sessions: dict[str, dict[str, Any]]) -> None:
+        lines = [
+            f"{id_},{row['client']},{row['began']},{row['paid']},{row['changed']}" for id_, row in sessions.items()
+        ]
+        text = "\n".join(["id,client,began,paid,changed", *lines]) + "\n"
+        (self.folder / "data" / "sessions.csv").write_text(text, encoding="utf-8")
+        clients = "".join(f"c{number},2024-01-01\n" for number in range(4))
+        (self.folder / "data" / "customers.csv").write_text(f"client,came\n{clients}", encoding="utf-8")
+
+    def sources(self) -> tuple[Source, ...]:
+        return load_sources(self.folder / "data" / "sources.yaml").all
+
+    def load(self, run: Run, *, killed_before_indexing: bool = False) -> int:
+        """What a run of the DAG does with the sources up to the watermark; the sessions landed."""
+        landed = {}
+        windows = {}
+        for source in self.sources():
+            wanted = windows[source.name] = window(run, source, read_watermark(source))
+            bounds = {"start": wanted.first_day, "end": wanted.last_day, "changed_since": wanted.changed_since}
+            options = check_source(source).options
+            landed[source.name] = extract_rows(
+                source,
+                read_source(source, options, **bounds),
+                options,
+                target=storage(configs.STAGING_URL) / "runs" / run.key,
+                run_id=run.run_id,
+                latest=datetime(2025, 1, 1),
+                **bounds,
+            )
+        files = {name: one.files for name, one in landed.items()}
+        merged = merge(files, run_key=run.key, time_zone="UTC", full_refresh=run.full_refresh)
+        if not killed_before_indexing:
+            moving = [source for source in self.sources() if windows[source.name].moves_watermark]
+            move_watermarks(moving, merged.snapshot)
+        return landed["sessions"].good
+
+    def staged(self) -> list[tuple[Any, ...]]:
+        snapshot = load_snapshot()
+        assert snapshot is not None
+        with snapshot.connect() as connection:
+            return connection.execute("SELECT * EXCLUDE (client_code) FROM sessions ORDER BY id").fetchall()
+
+
+def place(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Shop:
+    monkeypatch.setattr(configs, "STAGING_URL", str(folder / "staging"))
+    monkeypatch.setattr(configs, "TEMPORARY_DIR", str(folder / "tmp"))
+    return Shop(folder)
+
+
+def row(day: int, paid: int, changed_day: int, client: str = "c0") -> dict[str, Any]:
+    return {
+        "client": client,
+        "began": (BEGIN + timedelta(days=day)).isoformat(),
+        "paid": paid,
+        "changed": (BEGIN + timedelta(days=changed_day)).isoformat(),
+    }
+
+
+def test_only_what_changed_is_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configs, "LOOKBACK_DAYS", 2)
+    shop = place(monkeypatch, tmp_path)
+    rows = {f"s{day}": row(day, 10, day) for day in range(10)}
+    shop.write(rows)
+    assert shop.load(replace(RUN, run_id="one")) == 10
+    sessions, customers = shop.sources()
+    assert read_watermark(sessions) == BEGIN + timedelta(days=9)
+    assert read_watermark(customers) is None  # nothing says when it changed
+    # A correction of an old order, and one that came late but within the look-back: the newest is of day 9.
+    rows["s1"] = row(1, 99, 10)
+    rows["late"] = row(3, 5, 8)
+    shop.write(rows)
+    assert shop.load(replace(RUN, run_id="two")) == 5  # s7, s8, s9; the correction; the late one
+    assert {line[0]: int(line[4]) for line in shop.staged()} == {
+        **{f"s{day}": 10 for day in range(10)},
+        "s1": 99,
+        "late": 5,
+    }
+
+
+def test_it_moves_only_when_what_was_staged_is_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = place(monkeypatch, tmp_path)
+    shop.write({"s1": row(1, 10, 1)})
+    shop.load(replace(RUN, run_id="one"), killed_before_indexing=True)
+    assert read_watermark(shop.sources()[0]) is None
+    shop.load(replace(RUN, run_id="two"))
+    assert read_watermark(shop.sources()[0]) == BEGIN + timedelta(days=1)
+
+
+def test_a_run_for_a_period_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next run would take everything before for loaded."""
+    shop = place(monkeypatch, tmp_path)
+    shop.write({"s1": row(1, 10, 1), "s5": row(5, 10, 5)})
+    shop.load(replace(RUN, run_id="one", start=(BEGIN + timedelta(days=5)).date()))
+    assert [line[0] for line in shop.staged()] == ["s5"]
+    assert read_watermark(shop.sources()[0]) is None
+    shop.load(replace(RUN, run_id="two"))
+    assert [line[0] for line in shop.staged()] == ["s1", "s5"]
+
+
+def test_another_mapping_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = place(monkeypatch, tmp_path)
+    shop.write({"s1": row(1, 10, 1), "s30": row(30, 10, 30)})
+    shop.load(replace(RUN, run_id="one"))
+    source = shop.sources()[0]
+    assert read_watermark(source) is not None
+    assert read_watermark(replace(source, dimensions={"region": "region"})) is None
+    assert read_watermark(replace(source, base_dir=Path("/elsewhere"))) is not None
+
+
+# A history: per step, orders that are written or corrected (which, on which day it began, what was paid), and the run
+# that follows. Changes are stamped with the step's day, but for late ones, which are within the look-back.
+CHANGES = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 40), st.integers(1, 99), st.integers(0, 2)), max_size=5)
+RUNS = st.sampled_from(["run", "run", "killed", "backfill", "period", "twice"])
+HISTORY = st.lists(st.tuples(CHANGES, RUNS, st.integers(0, 40), st.integers(1, 20)), min_size=1, max_size=5)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=HISTORY)
+def test_any_history_ends_where_one_load_of_everything_does(
+    history: list[Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(configs, "LOOKBACK_DAYS", 3)
+        shop = place(monkeypatch, tmp_path_factory.mktemp("history") / "incremental")
+        rows: dict[str, dict[str, Any]] = {}
+        for step, (changes, kind, first, length) in enumerate(history, start=1):
+            for which, day, paid, late_days in changes:
+                changed = 50 + step - late_days
+                known = rows.get(f"s{which}")
+                if known and known["changed"] > row(day, paid, changed)["changed"]:
+                    continue  # the source itself holds the newest version
+                rows[f"s{which}"] = row(day, paid, changed, f"c{which % 4}")
+            shop.write(rows)
+            run = replace(RUN, run_id=f"step {step}")
+            start = BEGIN.replace(tzinfo=UTC) + timedelta(days=first)
+            end = start + timedelta(days=length)
+            if kind == "backfill":
+                run = replace(run, run_type="backfill", interval_start=start, interval_end=end)
+            if kind == "period":
+                run = replace(run, start=start.date(), end=end.date())
+            shop.load(run, killed_before_indexing=kind == "killed")
+            if kind == "twice":
+                shop.load(run)
+        shop.load(replace(RUN, run_id="last"))
+        found = shop.staged()
+        monkeypatch.setattr(configs, "STAGING_URL", str(shop.folder / "at once"))
+        shop.load(replace(RUN, run_id="at once", full_refresh=True))
+        assert found == shop.staged()
