@@ -147,6 +147,12 @@ FUNNEL_CUSTOMER_ACTIONS = env(
 )  # customers' actions that are steps; empty: all
 FUNNEL_KEPT_DAYS = env("FUNNEL_KEPT_DAYS", 180, int)  # newest days in the daily funnels; weeks and months are all kept
 
+# ── Analyses: churn ─────────────────────────────────────────────────────────────────────────────────────────────────
+CHURN_GAP_MAX_DAYS = env("CHURN_GAP_MAX_DAYS", 182, int)  # end of the curve of the gap between orders
+CHURN_GAP_STEP_DAYS = env("CHURN_GAP_STEP_DAYS", 7, int)  # days between two points of that curve
+CHURN_COHORTS_KEPT = env("CHURN_COHORTS_KEPT", 12, int)  # newest months of acquisition that have a curve of their own
+CHURN_OVERDUE_FACTOR = env("CHURN_OVERDUE_FACTOR", 2.0, float)  # away longer than so many expected gaps is overdue
+
 # ── Analyses: descriptive statistics ────────────────────────────────────────────────────────────────────────────────
 PAYMENT_BINS_MIN = env("PAYMENT_BINS_MIN", 5, int)  # fewest bins of the payment distribution
 PAYMENT_BINS_MAX = env("PAYMENT_BINS_MAX", 50, int)  # most bins; amounts past the last edge share an open bin

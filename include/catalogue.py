@@ -22,7 +22,7 @@ class CatalogueError(Exception):
 
 @dataclass(frozen=True)
 class Analysis:
-    """One analysis: `reads` are the staged tables it cannot do without, `reports` the report types it writes."""
+    """One analysis: `reads` are the staged tables, and columns as `table.column`, that it cannot do without."""
 
     name: str
     group: str

@@ -45,8 +45,24 @@ def shop() -> Tables:
             )
     sessions = pd.DataFrame(rows)
     sessions.insert(0, "id", [f"s{number:05}" for number in range(len(sessions))])
+    sessions["promotion_id"] = [(None, None, "SPRING", EVIL)[number % 4] for number in range(len(sessions))]
+    basket = pd.DataFrame(
+        [
+            {
+                "order_id": order_id,
+                "product": f"{EVIL}{product}" if product == 3 else f"product {product}",
+                "price": 5.0 + product + number % 2,
+                "quantity": 1 + number % 3,
+                "category": f"category {product % 2}",
+            }
+            for number, order_id in enumerate(sessions["id"])
+            for product in {number % 2, number % 3 + 1, number % 5}
+        ]
+    )
     return tables_from_frames(
-        sessions.astype({"session_start_date": "datetime64[us]"}), customers.astype({"download_date": "datetime64[us]"})
+        sessions.astype({"session_start_date": "datetime64[us]"}),
+        customers.astype({"download_date": "datetime64[us]"}),
+        basket=basket,
     )
 
 

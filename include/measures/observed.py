@@ -10,6 +10,7 @@ does a session without an order. A customer listed twice counts once, with the e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -63,8 +64,11 @@ class Observed:
         return by_dimension(filled, self.dimensions)
 
 
-def observed(tables: Tables, *, as_of: date, top_values: int) -> Observed:
-    """The sessions and customers of `tables` up to the last moment of `as_of`, dimensions coded."""
+def observed(tables: Tables, *, as_of: date, top_values: int, also: Sequence[str] = ()) -> Observed:
+    """The sessions and customers of `tables` up to the last moment of `as_of`, dimensions coded.
+
+    `also` names further columns of the sessions to carry along.
+    """
     sessions, labels = coded(
         tables.sessions.filter(tables.sessions.session_day <= as_of), tables.dimensions, top_values=top_values
     )
@@ -82,6 +86,7 @@ def observed(tables: Tables, *, as_of: date, top_values: int) -> Observed:
     if has_discount:
         discount = ibis.coalesce(sessions.discount_amount, ibis.literal(0, MONEY))
         columns["discount"] = ibis.ifelse(sessions.has_purchased, discount, 0).cast(MONEY)
+    columns |= {name: sessions[name] for name in also}
     columns |= {CODE + name: sessions[CODE + name] for name in tables.dimensions}
     known = tables.customers.filter(tables.customers.download_day <= as_of)
     customers = known.group_by("client_code").agg(

@@ -26,13 +26,14 @@ def build(
     dimensions: Sequence[str] = (),
     **calendar: Any,
 ) -> Tables:
-    """Tables from event dicts (id, client, at, bought, amount, and dimension values by name) and downloads."""
+    """Tables from event dicts (id, client, at, bought, amount, promotion, dimension values by name) and downloads."""
     columns: dict[str, Any] = {
         "id": pd.Series([one["id"] for one in sessions], dtype="str"),
         "client": pd.Series([one["client"] for one in sessions], dtype="str"),
         "session_start_date": pd.Series([one["at"] for one in sessions], dtype="datetime64[us]"),
         "has_purchased": pd.Series([one["bought"] for one in sessions], dtype="bool"),
         "payment_amount": pd.Series([one["amount"] for one in sessions], dtype="float64"),
+        "promotion_id": pd.Series([one.get("promotion") for one in sessions], dtype="object"),
     }
     for name in dimensions:
         columns[f"dimension_{name}"] = pd.Series([one.get(name) for one in sessions], dtype="object")
