@@ -86,15 +86,6 @@ GX_BATCH_ROWS = env("GX_BATCH_ROWS", 1_000_000, int)  # rows Great Expectations 
 EARLIEST_DATE = env("EARLIEST_DATE", "1970-01-01", str)  # a date before this is a placeholder, not a date
 FUTURE_TOLERANCE_HOURS = env("FUTURE_TOLERANCE_HOURS", 24, int)  # a date this far past the run's start is `in_future`
 
-# ── BigQuery sources ────────────────────────────────────────────────────────────────────────────────────────────────
-BIGQUERY_LOCATION = env("BIGQUERY_LOCATION", "", str)  # where queries run, e.g. EU; the connection's `location` wins
-BIGQUERY_MAX_BYTES_BILLED = env("BIGQUERY_MAX_BYTES_BILLED", 100_000_000_000, int)  # a query that reads more is refused
-BIGQUERY_PRICE_PER_TIB = env("BIGQUERY_PRICE_PER_TIB", 0.0, float)  # your price, for the cost in the log; 0: not said
-BIGQUERY_STORAGE_API = env("BIGQUERY_STORAGE_API", True, boolean)  # the faster Storage Read API where it is allowed
-BIGQUERY_QUERY_SECONDS = env("BIGQUERY_QUERY_SECONDS", 3_600, int)  # how long a query may take
-BIGQUERY_REQUEST_SECONDS = env("BIGQUERY_REQUEST_SECONDS", 60.0, float)  # how long one request may take
-BIGQUERY_RETRY_SECONDS = env("BIGQUERY_RETRY_SECONDS", 120.0, float)  # how long a refused or lost request is sent again
-
 # ── Engine ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 ENGINE_THREADS = env("ENGINE_THREADS", 2, int)  # threads of one task's DuckDB
 ENGINE_MEMORY_MB = env("ENGINE_MEMORY_MB", 2_048, int)  # memory of one task's DuckDB before it spills to TEMPORARY_DIR
@@ -146,12 +137,6 @@ FUNNEL_CUSTOMER_ACTIONS = env(
     "FUNNEL_CUSTOMER_ACTIONS", names(""), names
 )  # customers' actions that are steps; empty: all
 FUNNEL_KEPT_DAYS = env("FUNNEL_KEPT_DAYS", 180, int)  # newest days in the daily funnels; weeks and months are all kept
-
-# ── Analyses: churn ─────────────────────────────────────────────────────────────────────────────────────────────────
-CHURN_GAP_MAX_DAYS = env("CHURN_GAP_MAX_DAYS", 182, int)  # end of the curve of the gap between orders
-CHURN_GAP_STEP_DAYS = env("CHURN_GAP_STEP_DAYS", 7, int)  # days between two points of that curve
-CHURN_COHORTS_KEPT = env("CHURN_COHORTS_KEPT", 12, int)  # newest months of acquisition that have a curve of their own
-CHURN_OVERDUE_FACTOR = env("CHURN_OVERDUE_FACTOR", 2.0, float)  # away longer than so many expected gaps is overdue
 
 # ── Analyses: descriptive statistics ────────────────────────────────────────────────────────────────────────────────
 PAYMENT_BINS_MIN = env("PAYMENT_BINS_MIN", 5, int)  # fewest bins of the payment distribution

@@ -26,6 +26,7 @@ of regulars only. An order on a day before the download is left out of the first
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
-from include.measures.dimension import by_dimension, labelled
+from include.measures.dimension import CODE, by_dimension, labelled
 from include.measures.observed import Observed, definition, observed
 from include.measures.periods import (
     GRANULARITIES,
@@ -460,20 +461,30 @@ def descriptive_statistics(
     """Every report of this module, from what was known at the end of `as_of`."""
     seen = observed(tables, as_of=as_of, top_values=top_values)
     week_start = tables.week_start
-    with held(seen.sessions.drop("instant", "id")) as sessions:
-        repeated = by_dimension(sessions, seen.dimensions)
-        started = result(repeated.group_by("dimension").agg(first_day=repeated.day.min())).set_index("dimension")
+    with ExitStack() as computed:
+        sessions = computed.enter_context(held(seen.sessions.drop("instant", "id")))
+        orders = computed.enter_context(held(seen.orders))
+        # One dimension column after the other: sorting them all at once would need that many times the memory.
+        parts = [
+            (computed.enter_context(held(_visits(part, active_window_periods))), _purchases(part.filter(part.is_order)))
+            for part in _each_dimension(sessions, seen.dimensions)
+        ]
+        visits = ibis.union(*(visited for visited, _ in parts)) if len(parts) > 1 else parts[0][0]
+        purchases = pd.concat([result(bought) for _, bought in parts], ignore_index=True)
+        started = result(visits.group_by("dimension").agg(first_day=visits.day.min())).set_index("dimension")
         first_day = started["first_day"].sort_index()
         periods = {
-            granularity: _per_period(repeated, granularity, active_window_periods, first_day, as_of, week_start)
+            granularity: _per_period(
+                visits, purchases, granularity, active_window_periods, first_day, as_of, week_start
+            )
             for granularity in GRANULARITIES
         }
-        hours = _hour_of_day(repeated, first_day, as_of)
-        with held(_per_customer(repeated, as_of, kpi_period_days)) as customers:
-            kpis = _kpis(customers, first_day, as_of, kpi_period_days, has_discount=seen.has_discount)
-            by_orders = _customers_by_orders(customers, order_count_max, confidence_level)
-    with held(seen.orders) as orders:
-        bins = _payment_distribution(by_dimension(orders, seen.dimensions), payment_bins_min, payment_bins_max)
+        hours = _hour_of_day(visits, first_day, as_of)
+        totals = _totals(visits, by_dimension(sessions, seen.dimensions), purchases, as_of, kpi_period_days)
+        kpis = _kpis(totals, first_day, as_of, kpi_period_days, has_discount=seen.has_discount)
+        ordered = by_dimension(orders, seen.dimensions)
+        by_orders = _customers_by_orders(ordered, totals, order_count_max, confidence_level)
+        bins = _payment_distribution(ordered, payment_bins_min, payment_bins_max)
         journey, early = _customer_journey(orders, seen, journey_max_orders)
 
     activity = pd.concat([periods[granularity] for granularity in GRANULARITIES], ignore_index=True)
@@ -493,14 +504,14 @@ def descriptive_statistics(
         ("average_order_value", "revenue", "orders"),
     ):
         weekly[name] = np.where(over, ratio(weekly[above], weekly[below]), np.nan)
-    totals = bins.groupby("dimension")["orders"].transform("sum")
+    in_all_bins = bins.groupby("dimension")["orders"].transform("sum")
     frames = {
         "kpis": kpis,
         "activity": activity,
         "hour_of_day": hours,
         "weekly_per_customer": weekly,
         "customer_lifecycle": activity,
-        "payment_distribution": with_rate(bins.assign(total=totals), "orders", "total", confidence_level),
+        "payment_distribution": with_rate(bins.assign(total=in_all_bins), "orders", "total", confidence_level),
         "customers_by_orders": by_orders,
         "customer_journey": journey,
     }
@@ -516,13 +527,13 @@ def descriptive_statistics(
     warnings = [] if seen.has_discount else ["The sessions have no discount column, so discounts are unknown."]
     reports = {}
     for report_type in REPORTS:
-        ordered = frames[report_type.type]
+        frame = frames[report_type.type]
         if "granularity" in report_type.key:
-            ordered = ordered.assign(order=[GRANULARITIES.index(name) for name in ordered["granularity"]])
+            frame = frame.assign(order=[GRANULARITIES.index(name) for name in frame["granularity"]])
         key = ["order" if name == "granularity" else name for name in report_type.key]
         if report_type.type == "kpis":
             key = ["dimension"]
-        rows = report_rows(labelled(ordered, seen.labels, key), report_type)
+        rows = report_rows(labelled(frame, seen.labels, key), report_type)
         said_of_rows = [*nothing_found(rows, as_of), *warnings]
         reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=said_of_rows)
     if early:
@@ -533,39 +544,78 @@ def descriptive_statistics(
     return reports
 
 
-def _sums(table: ir.Table) -> dict[str, Any]:
-    """The additive measures of session rows; money is added exactly and leaves as a floating-point number."""
-    sums = {
-        "sessions": table.count(),
-        "orders": table.is_order.sum(),
-        "revenue": table.amount.sum().cast("float64"),
+def _each_dimension(sessions: ir.Table, dimensions: tuple[str, ...]) -> list[ir.Table]:
+    """The sessions once for `all` and once per dimension column, with its code in `dimension`."""
+    codes = [CODE + name for name in dimensions]
+    every = [ibis.literal(0, "int32"), *(sessions[code] for code in codes)]
+    return [sessions.mutate(dimension=code).drop(*codes) for code in every]
+
+
+def _visits(sessions: ir.Table, window: int) -> ir.Table:
+    """Per dimension, day and hour of day: sums, and how many customers this was the first or last sign of.
+
+    A customer counts on the day of their first session in a week, so that the week's customers are the sum over its
+    days: one pass in the order of time gives the distinct customers of every day, week, month and hour, and whether
+    they are new, returning, resurrected or leaving.
+    """
+    by_client = ibis.window(group_by=["dimension", "client_code"], order_by=["day", "hour"])
+    beside = {f"previous_{name}": sessions[name].lag().over(by_client) for name in ("hour", *GRANULARITIES)}
+    beside |= {f"next_{name}": sessions[name].lead().over(by_client) for name in GRANULARITIES}
+    seen = sessions.mutate(**beside)
+    is_first = seen.previous_day.isnull()
+    sums: dict[str, Any] = {
+        "sessions": seen.count(),
+        "orders": seen.is_order.sum(),
+        "revenue": seen.amount.sum(),
+        "new_customers": is_first.sum(),
+        "hour_customers": (is_first | (seen.previous_day != seen.day) | (seen.previous_hour != seen.hour)).sum(),
     }
-    return sums | ({"discount": table.discount.sum().cast("float64")} if "discount" in table.columns else {})
+    if "discount" in seen.columns:
+        sums["discount"] = seen.discount.sum()
+    for name in GRANULARITIES:
+        since, until = seen[name] - seen[f"previous_{name}"], seen[f"next_{name}"] - seen[name]
+        sums[f"{name}_customers"] = (is_first | (since > 0)).sum()
+        sums[f"{name}_returning"] = ((since > 0) & (since <= window)).fill_null(False).sum()
+        sums[f"{name}_resurrected"] = (since > window).fill_null(False).sum()
+        sums[f"{name}_leaving"] = (until.isnull() | (until > window)).sum()
+    return seen.group_by(["dimension", "day", "week", "month", "hour"]).agg(**sums)
+
+
+def _purchases(orders: ir.Table) -> ir.Table:
+    """Per dimension and day: how many customers bought for the first time in their day, week, month, and at all."""
+    by_client = ibis.window(group_by=["dimension", "client_code"], order_by="day")
+    seen = orders.mutate(**{f"previous_{name}": orders[name].lag().over(by_client) for name in GRANULARITIES})
+    is_first = seen.previous_day.isnull()
+    buyers = {f"{name}_buyers": (is_first | (seen[f"previous_{name}"] != seen[name])).sum() for name in GRANULARITIES}
+    return seen.group_by(["dimension", "day", "week", "month"]).agg(new_buyers=is_first.sum(), **buyers)
 
 
 def _per_period(
-    sessions: ir.Table, granularity: Granularity, window: int, first_day: pd.Series, as_of: date, week_start: str
+    visits: ir.Table,
+    purchases: pd.DataFrame,
+    granularity: Granularity,
+    window: int,
+    first_day: pd.Series,
+    as_of: date,
+    week_start: str,
 ) -> pd.DataFrame:
     """One row per dimension and period of the calendar: sums, distinct customers, and customers coming and going."""
-    period = {"dimension": sessions.dimension, "period": sessions[granularity]}
-    # Apart from the distinct customers: adding up needs no group per customer, which costs most of the time.
-    added = result(sessions.group_by(**period).agg(**_sums(sessions)))
-    active = sessions.group_by(**period, client_code=sessions.client_code).agg(is_buyer=sessions.is_order.any())
-    by_client = ibis.window(group_by=["dimension", "client_code"], order_by="period")
-    active = active.mutate(
-        since=active.period - active.period.lag().over(by_client),
-        until=active.period.lead().over(by_client) - active.period,
-    )
-    counted = result(
-        active.group_by(["dimension", "period"]).agg(
-            customers=active.count(),
-            buyers=active.is_buyer.sum(),
-            new_customers=active.since.isnull().sum(),
-            returning_customers=(active.since <= window).fill_null(False).sum(),
-            resurrected_customers=(active.since > window).fill_null(False).sum(),
-            leaving=(active.until.isnull() | (active.until > window)).sum(),
-        )
-    ).merge(added, on=["dimension", "period"])
+    keys = ["dimension", "period"]
+    sums = {
+        "sessions": visits.sessions.sum(),
+        "orders": visits.orders.sum(),
+        "revenue": visits.revenue.sum().cast("float64"),
+        "customers": visits[f"{granularity}_customers"].sum(),
+        "new_customers": visits.new_customers.sum(),
+        "returning_customers": visits[f"{granularity}_returning"].sum(),
+        "resurrected_customers": visits[f"{granularity}_resurrected"].sum(),
+        "leaving": visits[f"{granularity}_leaving"].sum(),
+    }
+    if "discount" in visits.columns:
+        sums["discount"] = visits.discount.sum().cast("float64")
+    counted = result(visits.group_by(dimension=visits.dimension, period=visits[granularity]).agg(**sums))
+    bought = purchases.assign(period=purchases[granularity], buyers=purchases[f"{granularity}_buyers"])
+    counted = counted.merge(bought.groupby(keys, as_index=False)["buyers"].sum(), how="left", on=keys)
     last = period_of(as_of, granularity, week_start)
     starts = {code: _period_of_day(day, granularity, week_start) for code, day in first_day.items()}
     full = calendar(pd.Series(starts, dtype="int64"), last).merge(counted, how="left", on=["dimension", "period"])
@@ -589,14 +639,13 @@ def _period_of_day(day: int, granularity: Granularity, week_start: str) -> int:
     return period_of(np.datetime64(int(day), "D").astype(object), granularity, week_start)
 
 
-def _hour_of_day(sessions: ir.Table, first_day: pd.Series, as_of: date) -> pd.DataFrame:
+def _hour_of_day(visits: ir.Table, first_day: pd.Series, as_of: date) -> pd.DataFrame:
     """24 rows per dimension: totals per hour divided by all days of the calendar."""
-    client_day = sessions.day.cast("int64") * 2**32 + sessions.client_code
-    totals = sessions.group_by(dimension=sessions.dimension, hour_of_day=sessions.hour).agg(
-        sessions=sessions.count(),
-        orders=sessions.is_order.sum(),
-        revenue=sessions.amount.sum().cast("float64"),
-        customers=client_day.nunique(),
+    totals = visits.group_by(dimension=visits.dimension, hour_of_day=visits.hour).agg(
+        sessions=visits.sessions.sum(),
+        orders=visits.orders.sum(),
+        revenue=visits.revenue.sum().cast("float64"),
+        customers=visits.hour_customers.sum(),
     )
     every = pd.MultiIndex.from_product([first_day.index, range(24)], names=["dimension", "hour_of_day"])
     full = every.to_frame(index=False).merge(result(totals), how="left", on=["dimension", "hour_of_day"]).fillna(0)
@@ -605,32 +654,41 @@ def _hour_of_day(sessions: ir.Table, first_day: pd.Series, as_of: date) -> pd.Da
     return full.assign(n=days, **means)
 
 
-def _per_customer(sessions: ir.Table, as_of: date, days: int) -> ir.Table:
-    """One row per dimension and customer: sums of all time (`_0`), the KPI period (`_1`), the one before (`_2`)."""
+def _totals(visits: ir.Table, sessions: ir.Table, purchases: pd.DataFrame, as_of: date, days: int) -> pd.DataFrame:
+    """One row per dimension: sums and distinct customers of all time (`_0`), the KPI period (`_1`), the one before."""
     last = day_number(as_of)
-    age = last - sessions.day
+    age = last - visits.day
     windows = {0: age >= 0, 1: age < days, 2: (age >= days) & (age < 2 * days)}
-    sums: dict[str, Any] = {}
+    sums: dict[str, Any] = {"visitors_0": visits.new_customers.sum()}
     for number, inside in windows.items():
-        sums[f"sessions_{number}"] = inside.sum()
-        sums[f"orders_{number}"] = (inside & sessions.is_order).sum()
-        sums[f"revenue_{number}"] = ibis.ifelse(inside, sessions.amount, 0).sum()
-        if "discount" in sessions.columns:
-            sums[f"discount_{number}"] = ibis.ifelse(inside, sessions.discount, 0).sum()
-    return sessions.group_by(["dimension", "client_code"]).agg(**sums)
+        for name in ("sessions", "orders", "revenue", "discount"):
+            if name in visits.columns:
+                sums[f"{name}_{number}"] = ibis.ifelse(inside, visits[name], 0).sum().cast("float64")
+    recent = sessions.filter(sessions.day > last - 2 * days)
+    is_latest = recent.day > last - days
+    per_customer = recent.group_by(["dimension", "client_code"]).agg(
+        visited_1=is_latest.any(),
+        visited_2=(~is_latest).any(),
+        bought_1=(is_latest & recent.is_order).any(),
+        bought_2=(~is_latest & recent.is_order).any(),
+    )
+    distinct = per_customer.group_by("dimension").agg(
+        visitors_1=per_customer.visited_1.sum(),
+        visitors_2=per_customer.visited_2.sum(),
+        buyers_1=per_customer.bought_1.sum(),
+        buyers_2=per_customer.bought_2.sum(),
+    )
+    first_orders = purchases.groupby("dimension", as_index=False).agg(buyers_0=("new_buyers", "sum"))
+    wide = result(visits.group_by("dimension").agg(**sums)).sort_values("dimension", ignore_index=True)
+    for more in (result(distinct), first_orders):
+        wide = wide.merge(more, how="left", on="dimension")
+    counts = [str(name) for name in wide if str(name).startswith(("visitors", "buyers"))]
+    wide[counts] = wide[counts].fillna(0).astype("int64")
+    return wide
 
 
-def _kpis(customers: ir.Table, first_day: pd.Series, as_of: date, days: int, *, has_discount: bool) -> pd.DataFrame:
+def _kpis(wide: pd.DataFrame, first_day: pd.Series, as_of: date, days: int, *, has_discount: bool) -> pd.DataFrame:
     """One row per dimension, window and KPI."""
-    sums: dict[str, Any] = {}
-    for number in (0, 1, 2):
-        for name in ("sessions", "orders"):
-            sums[f"{name}_{number}"] = customers[f"{name}_{number}"].sum().cast("float64")
-        for name in ("revenue", "discount") if has_discount else ("revenue",):
-            sums[f"{name}_{number}"] = customers[f"{name}_{number}"].sum().cast("float64")
-        sums[f"visitors_{number}"] = (customers[f"sessions_{number}"] > 0).sum()
-        sums[f"buyers_{number}"] = (customers[f"orders_{number}"] > 0).sum()
-    wide = result(customers.group_by("dimension").agg(**sums)).sort_values("dimension", ignore_index=True)
     reaches_back = wide["dimension"].map(first_day).astype("int64") <= day_number(as_of) + 1 - 2 * days
     metrics = ["orders", "revenue", "visitors", "buyers", "sessions", "conversion", "average_order_value"]
     metrics += ["discount"] if has_discount else []
@@ -674,12 +732,16 @@ def _headline(kpis: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _customers_by_orders(customers: ir.Table, most: int, confidence_level: float) -> pd.DataFrame:
+def _customers_by_orders(orders: ir.Table, totals: pd.DataFrame, most: int, confidence_level: float) -> pd.DataFrame:
     """Customers with a session by their number of orders, every number from 0 to the largest that occurs."""
-    capped = ibis.least(customers.orders_0, most).cast("int64")
-    counted = result(
+    customers = orders.group_by(["dimension", "client_code"]).agg(orders=orders.count())
+    capped = ibis.least(customers.orders, most).cast("int64")
+    with_orders = result(
         customers.group_by(dimension=customers.dimension, order_count=capped).agg(customers=customers.count())
     )
+    without = totals[["dimension"]].assign(order_count=0, customers=totals["visitors_0"] - totals["buyers_0"])
+    keys = ["dimension", "order_count"]
+    counted = pd.concat([without, with_orders], ignore_index=True).groupby(keys, as_index=False)["customers"].sum()
     largest = counted.groupby("dimension")["order_count"].max().astype("int64")
     every = pd.DataFrame(
         [(code, number) for code, top in largest.items() for number in range(int(top) + 1)],

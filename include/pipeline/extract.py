@@ -27,7 +27,11 @@ def extract(context: Context, kind: str) -> dict[str, Any]:
         options = check_source(source).options
         wanted = window(run, source, read_watermark(source))
         log.info("%s: %s", kind, wanted)
-        bounds: dict[str, Any] = {"start": wanted.first_day, "end": wanted.last_day, "changed_since": wanted.changed_since}
+        bounds: dict[str, Any] = {
+            "start": wanted.first_day,
+            "end": wanted.last_day,
+            "changed_since": wanted.changed_since,
+        }
         found = extract_rows(
             source,
             read_source(source, options, **bounds),

@@ -36,8 +36,6 @@ def read_source(
         )
     if source.connector == "postgres":
         from include.sources.postgres import read_postgres as read
-    elif source.connector == "bigquery":
-        from include.sources.bigquery import read_bigquery as read
     else:
         raise _unreadable(source)
     return read(source, batch_rows=configs.EXTRACT_BATCH_ROWS, start=start, end=end, changed_since=changed_since)
@@ -49,8 +47,6 @@ def check_source(source: Source) -> SourceCheck:
         return _check_csv(source)
     if source.connector == "postgres":
         from include.sources.postgres import check_postgres as check
-    elif source.connector == "bigquery":
-        from include.sources.bigquery import check_bigquery as check
     else:
         raise _unreadable(source)
     return check(source)

@@ -1,0 +1,791 @@
+"""How far visits and customers get, step by step, and how long each step takes.
+
+    sessions, customers  ->  per period and step: sessions or customers, rates; per step: time to convert
+
+`session_funnel` follows each session from its start through the action columns of the sessions, in the order given, to
+the purchase. `customer_funnel` follows each customer from the download through signup and the action columns of the
+customers to the first session and the first order after them. A step without a column is left out.
+
+A step counts only after the step before it, so no step has more than the one before. Each step is made once, at the
+first time it happens at or after the step before; repeating or revisiting a step changes nothing. Events of the same
+instant count in the order of the funnel, so a later step at the same instant counts. A boolean column has no time and
+counts whenever it is true. A column that holds days without hours counts for any time of its day.
+`in_any_order` counts those who did the step, whatever else they did: much above the count of the funnel, it says that
+steps are skipped, or not recorded.
+
+Customers are counted in the period in which they *entered*, whenever they made the later steps: on a day at most
+FUNNEL_WINDOW_DAYS days after that of the download and, where FUNNEL_STEP_WINDOW_DAYS names the step, at most so many
+days after that of the step before. Whoever has not made a step but still can is `in_progress` at that step, not lost.
+A period of the customer funnel is complete, and has rates, when its last day's window is over. The table by hour of
+day holds sessions of all days, and customers of all days whose window is over, divided by the number of those days.
+
+`conversion` takes all customers together: rates of those whose window is over, and the time from the step before. That
+time's Kaplan-Meier curve also uses the customers in progress, for as long as they are known not to have made the step.
+`km_median_hours` is the time by which half of those at the step before had made this one: absent when fewer than half
+do. `converted_median_hours` is the time by which half of those had made it who make it at all within their window, and
+`entry_median_hours` the same, counted from the download.
+
+For a dimension value a session counts by its own value, and a customer with all of their sessions by the value of the
+first one (`(unknown)` where there is none). So at each step the values of a column add up to `all`.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ibis
+import numpy as np
+import pandas as pd
+
+import configs
+from include.dashboards.panel import Panel
+from include.measures.clocks import are_dates_only, day_of, hour_of, start_of_day
+from include.measures.dimension import by_dimension, coded, labelled
+from include.measures.observed import Observed, definition, observed
+from include.measures.periods import (
+    GRANULARITIES,
+    are_complete,
+    as_dates,
+    calendar,
+    day_number,
+    first_days,
+    numbered,
+    period_of,
+)
+from include.measures.rates import wilson_interval, with_rate
+from include.measures.results import held, nothing_found, ratio, report_rows, result
+from include.measures.survival import UNKNOWN, Interval, Survival, kaplan_meier
+from include.schemas.reports import Field, Report, ReportType
+from include.schemas.source_kinds import ACTION_PREFIX
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from include.staging.tables import Tables
+
+READS = ("sessions", "customers")
+MINUTE = 60_000_000  # microseconds
+ORDER_OF_GRANULARITIES = ("hour", *GRANULARITIES)
+
+FIELDS: dict[str, Field] = {
+    "step_number": Field("long", "position of the step in its funnel, from 1"),
+    "funnel_step": Field("keyword", "name of the step"),
+    "in_any_order": Field("long", "sessions or customers that did this step, whatever they did before it"),
+    "in_progress": Field("long", "at the step before, without this one, and still within their window", "customers"),
+    "overall_rate": Field("double", "share of those who entered that got to this step", "share"),
+    "overall_denominator": Field("long", "those who entered"),
+    "overall_ci_low": Field("double", "lower end of the confidence interval of the overall rate", "share"),
+    "overall_ci_high": Field("double", "upper end of the confidence interval of the overall rate", "share"),
+    "mean_per_day": Field("double", "at this step in this hour of a day, mean over the days", "per day"),
+    "km_median_hours": Field("double", "time since the step before by which half had made the step", "hours"),
+    "km_median_low_hours": Field("double", "lower end of the confidence interval of that median", "hours"),
+    "km_median_high_hours": Field("double", "upper end of the confidence interval of that median", "hours"),
+    "converted_median_hours": Field(
+        "double", "time since the step before by which half of those had made it who make it within the window", "hours"
+    ),
+    "converted_median_low_hours": Field("double", "lower end of the confidence interval of that median", "hours"),
+    "converted_median_high_hours": Field("double", "upper end of the confidence interval of that median", "hours"),
+    "entry_median_hours": Field("double", "the same median, counted from the entry on", "hours"),
+    "entry_median_low_hours": Field("double", "lower end of the confidence interval of that median", "hours"),
+    "entry_median_high_hours": Field("double", "upper end of the confidence interval of that median", "hours"),
+    "mean_hours": Field(
+        "double", "mean time since the step before, of those who made it and whose window is over", "hours"
+    ),
+}
+
+RATE = ("rate", "numerator", "denominator", "ci_low", "ci_high")
+OVERALL = ("overall_rate", "overall_denominator", "overall_ci_low", "overall_ci_high")
+ADJECTIVES = {"day": "Daily", "week": "Weekly", "month": "Monthly"}
+
+
+def _panels(whose: str, counted: str) -> tuple[Panel, ...]:
+    """The charts of one funnel; `counted` are sessions or customers."""
+    entered = "began" if counted == "sessions" else "downloaded"
+    return (
+        *(
+            Panel(
+                title=f"{name} {whose} funnel",
+                mark="line",
+                x="period",
+                y=counted,
+                breakdown="funnel_step",
+                x_title=granularity.capitalize(),
+                y_title=counted.capitalize(),
+                where={"granularity": granularity},
+                how_to_read=f"Of the {counted} that {entered} in each {granularity}, how many got to each step; "
+                + ("the last one may not be over." if counted == "sessions" else "the newest are still on their way."),
+            )
+            for granularity, name in ADJECTIVES.items()
+        ),
+        Panel(
+            title=f"Hourly {whose} funnel",
+            mark="line",
+            x="hour_of_day",
+            y="mean_per_day",
+            breakdown="funnel_step",
+            x_title="Hour of day (0-23)",
+            y_title=f"Mean {counted} per day",
+            format="decimal",
+            where={"granularity": "hour"},
+            how_to_read=f"On a usual day, the {counted} that {entered} in each hour, and how many got to each step.",
+        ),
+        *(
+            Panel(
+                title=f"Weekly {whose} funnel, {title}",
+                mark="line",
+                x="period",
+                y=rate,
+                breakdown="funnel_step",
+                x_title="Week",
+                y_title=unit,
+                format="percent",
+                where={"granularity": "week", "is_complete": True},
+                how_to_read=text,
+            )
+            for title, rate, unit, text in (
+                (
+                    "step to step",
+                    "rate",
+                    "Share of the step before (%)",
+                    "Of those at the step before, the share that made each step; a line that falls is where it leaks.",
+                ),
+                (
+                    "from the start",
+                    "overall_rate",
+                    "Share of all who entered (%)",
+                    f"Of all {counted} that {entered} in the week, the share that got to each step.",
+                ),
+            )
+        ),
+    )
+
+
+def _bars(title: str, y: str | tuple[str, ...], y_title: str, shown: str, text: str, **more: Any) -> Panel:
+    return Panel(
+        title=title,
+        mark="bar",
+        x="funnel_step",
+        y=y,
+        x_title="Step",
+        y_title=y_title,
+        format=shown,  # type: ignore[arg-type]
+        how_to_read=text,
+        **more,
+    )
+
+
+REPORTS: tuple[ReportType, ...] = (
+    ReportType(
+        "session_funnel",
+        "Session funnel",
+        (
+            "dimension", "granularity", "period", "hour_of_day", "step_number", "funnel_step", "is_complete",
+            "sessions", "in_any_order", "mean_per_day", *RATE, *OVERALL, "n",
+        ),
+        ("dimension", "granularity", "period", "hour_of_day", "step_number"),
+        _panels("session", "sessions"),
+    ),
+    ReportType(
+        "customer_funnel",
+        "Customer funnel",
+        (
+            "dimension", "granularity", "period", "hour_of_day", "step_number", "funnel_step", "is_complete",
+            "customers", "in_progress", "in_any_order", "mean_per_day", *RATE, *OVERALL, "n",
+        ),
+        ("dimension", "granularity", "period", "hour_of_day", "step_number"),
+        _panels("customer", "customers"),
+    ),
+    ReportType(
+        "conversion",
+        "Conversion and time to convert",
+        (
+            "dimension", "step_number", "funnel_step", "customers", "in_progress", *RATE, *OVERALL,
+            "km_median_hours", "km_median_low_hours", "km_median_high_hours",
+            "converted_median_hours", "converted_median_low_hours", "converted_median_high_hours",
+            "entry_median_hours", "entry_median_low_hours", "entry_median_high_hours", "mean_hours", "n",
+        ),
+        ("dimension", "step_number"),
+        (
+            _bars(
+                "Customers at each step",
+                ("customers", "in_progress"),
+                "Customers",
+                "number",
+                "How many customers have made each step, and how many at the step before may still make it.",
+                series_titles={"customers": "Made the step", "in_progress": "May still make it"},
+            ),
+            _bars(
+                "Conversion from download",
+                "overall_rate",
+                "Share of downloads (%)",
+                "percent",
+                "The share of the customers whose window is over that got to each step.",
+            ),
+            _bars(
+                "Conversion step to step",
+                "rate",
+                "Share of the step before (%)",
+                "percent",
+                "Of the customers at the step before whose window is over, the share that made the step.",
+            ),
+            _bars(
+                "Time to convert",
+                ("converted_median_hours", "mean_hours"),
+                "Hours since the step before",
+                "hours",
+                "Half of those who make the step have made it by the median; a mean far above it has a slow tail.",
+                series_titles={"converted_median_hours": "Median", "mean_hours": "Mean"},
+            ),
+            Panel(
+                title="Conversion and its uncertainty",
+                mark="table",
+                y="rate",
+                columns=(
+                    "funnel_step", "customers", "in_progress", "rate", "ci_low", "ci_high", "km_median_hours",
+                    "converted_median_hours", "converted_median_low_hours", "converted_median_high_hours", "mean_hours",
+                ),
+                format="decimal",
+                width=12,
+                how_to_read="The ends of each interval say how far the figure before them may be off by chance alone.",
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+SETTINGS: dict[str, object] = {
+    "top_values": configs.DIMENSION_TOP_VALUES,
+    "confidence_level": configs.CONFIDENCE_LEVEL,
+    "window_days": configs.FUNNEL_WINDOW_DAYS,
+    "step_window_days": configs.FUNNEL_STEP_WINDOW_DAYS,
+    "session_actions": configs.FUNNEL_SESSION_ACTIONS,
+    "customer_actions": configs.FUNNEL_CUSTOMER_ACTIONS,
+    "kept_days": configs.FUNNEL_KEPT_DAYS,
+}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Until when a customer may make a step: days after that of the download, and of the step before."""
+
+    as_of_day: int
+    entry_days: int
+    step_days: dict[str, int]
+
+    def deadline(self, step: str, entry_day: Any, previous_day: Any) -> Any:
+        """The last day on which `step` counts."""
+        last = entry_day + self.entry_days
+        return ibis.least(last, previous_day + self.step_days[step]) if step in self.step_days else last
+
+
+def funnels(
+    tables: Tables,
+    *,
+    as_of: date,
+    top_values: int = 25,
+    confidence_level: float = 0.95,
+    window_days: int = 30,
+    step_window_days: dict[str, int] | None = None,
+    session_actions: tuple[str, ...] = (),
+    customer_actions: tuple[str, ...] = (),
+    kept_days: int = 180,
+) -> dict[str, Report]:
+    """Every report of this module, from what was known at the end of `as_of`.
+
+    The actions are those named, in that order; all of them, in the order of the columns, where none is named.
+    """
+    seen = observed(tables, as_of=as_of, top_values=top_values)
+    warnings: dict[str, list[str]] = {report_type.type: [] for report_type in REPORTS}
+    of_customers = ("customer_funnel", "conversion")
+
+    actions, unknown = _chosen(tables.actions, session_actions)
+    if unknown:
+        warnings["session_funnel"].append(_unknown("FUNNEL_SESSION_ACTIONS", unknown, "sessions", tables.actions))
+    session_steps = ("session", *actions, "purchase")
+    with held(_sessions(tables, actions, as_of, top_values)) as sessions:
+        table = by_dimension(sessions, tables.dimensions)
+        session_rows = _per_period(table, session_steps, tables, as_of, as_of_day=day_number(as_of))
+    sessions_at = session_rows.rename(columns={"reached": "sessions"})
+
+    columns = [str(name) for name in tables.customers.columns]
+    found = tuple(name.removeprefix(ACTION_PREFIX) for name in columns if name.startswith(ACTION_PREFIX))
+    actions, unknown = _chosen(found, customer_actions)
+    if unknown:
+        for name in of_customers:
+            warnings[name].append(_unknown("FUNNEL_CUSTOMER_ACTIONS", unknown, "customers", found))
+    windows = Windows(day_number(as_of), window_days, dict(step_window_days or {}))
+    with ExitStack() as stack:
+        journey = Journey(tables, seen, windows, actions, stack)
+        table = stack.enter_context(held(journey.by_dimension()))
+        customers_at = _per_period(table, journey.steps, tables, as_of, as_of_day=day_number(as_of) - window_days)
+        customers_at = customers_at.rename(columns={"reached": "customers"})
+        conversion = _conversion(table, journey, confidence_level)
+        for name in of_customers:
+            warnings[name] += journey.warnings()
+    misnamed = [name for name in windows.step_days if name not in journey.steps[1:]]
+    if misnamed:
+        for name in of_customers:
+            warnings[name].append(_unknown("FUNNEL_STEP_WINDOW_DAYS", misnamed, "customer funnel", journey.steps[1:]))
+    closed = conversion.loc[(conversion["dimension"] == 0) & (conversion["step_number"] == 1), "overall_denominator"]
+    if len(closed) and not closed.iloc[0]:
+        days = "day" if window_days == 1 else "days"
+        for name in of_customers:
+            warnings[name].append(f"No customer's window of {window_days} {days} is over yet, so there are no rates.")
+
+    frames = {
+        "session_funnel": _with_rates(sessions_at, "sessions", confidence_level, kept_days, as_of),
+        "customer_funnel": _with_rates(customers_at, "customers", confidence_level, kept_days, as_of),
+        "conversion": conversion,
+    }
+    said = definition(
+        tables,
+        as_of=as_of,
+        session_steps=list(session_steps),
+        customer_steps=list(journey.steps),
+        customer_window=f"up to the day {window_days} days after that of the download",
+        step_windows_days=dict(windows.step_days),
+        ties="by instant, then by the order of the steps, then by id; a later step at the same instant counts",
+        newest_days_kept=kept_days,
+    )
+    headline = _headline(frames, len(session_steps), len(journey.steps))
+    reports = {}
+    for report_type in REPORTS:
+        frame = frames[report_type.type]
+        key = ["dimension", "step_number"]
+        if "granularity" in report_type.key:
+            order = [ORDER_OF_GRANULARITIES.index(name) for name in frame["granularity"]]
+            frame = frame.assign(granularity_order=order)
+            key = ["dimension", "granularity_order", "place", "step_number"]
+        rows = report_rows(labelled(frame, seen.labels, key), report_type)
+        said_of_rows = [*nothing_found(rows, as_of), *warnings[report_type.type]]
+        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=said_of_rows)
+    return reports
+
+
+def _chosen(found: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
+    """The actions that make steps, and those asked for that there are not."""
+    if not wanted:
+        return found, []
+    return tuple(name for name in wanted if name in found), [name for name in wanted if name not in found]
+
+
+def _unknown(setting: str, names: list[str], where: str, known: tuple[str, ...]) -> str:
+    there_are = f"there are {', '.join(known)}" if known else "there are none"
+    return f"{setting} names {', '.join(names)}, unknown to the {where}; {there_are}."
+
+
+def _sessions(tables: Tables, actions: tuple[str, ...], as_of: date, top_values: int) -> ir.Table:
+    """Sessions with day, week, month, hour, `depth` (the steps made in order) and `did_<step number>`."""
+    known = tables.sessions.filter(tables.sessions.session_day <= as_of)
+    sessions, _ = coded(known, tables.dimensions, top_values=top_values)
+    calendar_of = numbered(sessions.session_day, tables.week_start)
+    did: list[Any] = [ibis.literal(True)]
+    in_order: list[Any] = [ibis.literal(True)]
+    latest = sessions.session_start_date
+    for action in actions:
+        column = sessions[ACTION_PREFIX + action]
+        if column.type().is_boolean():
+            did.append(column.fill_null(False))
+            in_order.append(did[-1])
+            continue
+        did.append(column.notnull())
+        follows = column >= latest
+        if are_dates_only(column, tables.time_zone):
+            follows = follows | (day_of(column, tables.time_zone) >= day_of(latest, tables.time_zone))
+        in_order.append(follows.fill_null(False))
+        latest = ibis.greatest(latest, column)
+    purchased = sessions.has_purchased.fill_null(False)
+    did.append(purchased)
+    in_order.append(purchased)
+    return sessions.select(
+        *(name for name in sessions.columns if name.startswith("dimension_code_")),
+        **{str(name): number for name, number in calendar_of.items()},
+        hour=sessions.session_hour.cast("int32"),
+        depth=_depth(in_order),
+        in_progress=ibis.literal(False),
+        **{f"did_{number}": one for number, one in enumerate(did, start=1)},
+    )
+
+
+def _depth(in_order: list[Any]) -> Any:
+    """How many of the conditions hold before the first that does not."""
+    cases = [(~condition, number) for number, condition in enumerate(in_order) if number]
+    return ibis.cases(*cases, else_=len(in_order)).cast("int32") if cases else ibis.literal(1, "int32")
+
+
+class Journey:
+    """Every customer's way through the funnel, as a table of the engine that lives as long as `stack`.
+
+    Columns: client_code, day, week, month, hour (of the download), reached_<n> and reached_day_<n> (instant and day of
+    step n, missing where not made in order and in time), did_<n>, depth, deadline, in_progress.
+    """
+
+    def __init__(
+        self, tables: Tables, seen: Observed, windows: Windows, actions: tuple[str, ...], stack: ExitStack
+    ) -> None:
+        self.seen, self.windows, self.zone = seen, windows, tables.time_zone
+        self.left_out: list[str] = []
+        self.untimed: list[str] = []
+        known = tables.customers.filter(tables.customers.download_day <= ibis.literal(_date(windows.as_of_day)))
+        columns = {"signup": "signup_date"} if "signup_date" in known.columns else {}
+        columns |= {action: ACTION_PREFIX + action for action in actions}
+        events: dict[str, Any] = {}
+        for number, column in enumerate(columns.values()):
+            boolean = known[column].type().is_boolean()
+            events[f"event_{number}"] = known[column].any() if boolean else known[column].min()
+        arrived = stack.enter_context(
+            held(
+                known.group_by("client_code").agg(
+                    entered=known.download_date.min(), entry=known.download_day.min(), **events
+                )
+            )
+        )
+        if "signup" in columns and not arrived.event_0.notnull().any().to_pyarrow().as_py():
+            self.left_out.append("signup")
+        calendar_of = {str(name): number for name, number in numbered(arrived.entry, tables.week_start).items()}
+        table = arrived.mutate(
+            **calendar_of, hour=hour_of(arrived.entered, self.zone), reached_1=arrived.entered, did_1=True
+        ).drop("entry")
+        table = stack.enter_context(held(table.mutate(reached_day_1=table.day)))
+        self.steps: tuple[str, ...] = ("download",)
+        for number, step in enumerate(columns):
+            if step in self.left_out:
+                continue
+            column = table[f"event_{number}"]
+            if column.type().is_boolean():
+                self.untimed.append(step)
+                table = self._made(table, step, None, None, column.fill_null(False), dates_only=False)
+            else:
+                dates_only = are_dates_only(column, self.zone)
+                day = day_of(column, self.zone)
+                did = (day <= windows.as_of_day).fill_null(False)
+                table = self._made(table, step, column, day, did, dates_only=dates_only)
+            table = stack.enter_context(held(table))
+        table = stack.enter_context(held(self._with_sessions(table)))
+        for step, prefix in (("first_session", "session"), ("first_order", "order")):
+            made = self._made(
+                table, step, table[f"{prefix}_at"], table[f"{prefix}_day"], table[f"has_{prefix}"], dates_only=True
+            )
+            table = stack.enter_context(held(made))
+        self.table = stack.enter_context(held(self._with_progress(table)))
+
+    def _made(self, table: ir.Table, step: str, at: Any, day: Any, did: Any, *, dates_only: bool) -> ir.Table:
+        """`table` with the next step: made on time, at or after the step before. Without `at` it has no time."""
+        number = len(self.steps) + 1
+        before, before_day = table[f"reached_{number - 1}"], table[f"reached_day_{number - 1}"]
+        deadline = self.windows.deadline(step, table.day, before_day)
+        if at is None:
+            made = did
+            at, day = before, before_day
+        else:
+            made = did & ((day >= before_day) if dates_only else (at >= before)) & (day <= deadline)
+        made = made.fill_null(False) & before.notnull()
+        self.steps += (step,)
+        return table.mutate(
+            **{
+                f"reached_{number}": ibis.ifelse(made, ibis.greatest(at, before), ibis.null("timestamp(6)")),
+                f"reached_day_{number}": ibis.ifelse(made, ibis.greatest(day, before_day), ibis.null("int32")),
+                f"did_{number}": did,
+            }
+        )
+
+    def _with_sessions(self, table: ir.Table) -> ir.Table:
+        """With the first session and the first order at or after the last step so far, and whether there are any."""
+        number = len(self.steps)
+        since = table.select(
+            "client_code", since=table[f"reached_{number}"], since_day=table[f"reached_day_{number}"], entered="entered"
+        )
+        sessions = self.seen.sessions.select("client_code", "instant", "day", "is_order")
+        # Asking for the hour first spares a source with times the conversion of every instant.
+        self.sessions_are_days = not self.seen.sessions.hour.max().to_pyarrow().as_py() and are_dates_only(
+            sessions.instant, self.zone
+        )
+        joined = sessions.join(since, "client_code")
+        after = (
+            (joined.day >= joined.since_day) if self.sessions_are_days else (joined.instant >= joined.since)
+        ).fill_null(False)
+        bought = joined.is_order
+        # `entered` of a source without hours is midnight, so nothing of its day lies before it.
+        early = (
+            joined.day < day_of(joined.entered, self.zone)
+            if self.sessions_are_days
+            else (joined.instant < joined.entered)
+        )
+        found = joined.group_by("client_code").agg(
+            session_at=ibis.ifelse(after, joined.instant, ibis.null("timestamp(6)")).min(),
+            session_day=ibis.ifelse(after, joined.day, ibis.null("int32")).min(),
+            order_at=ibis.ifelse(after & bought, joined.instant, ibis.null("timestamp(6)")).min(),
+            order_day=ibis.ifelse(after & bought, joined.day, ibis.null("int32")).min(),
+            has_session=True,
+            has_order=bought.any(),
+            is_early=(bought & early).any(),
+        )
+        together = table.left_join(found, "client_code").drop("client_code_right")
+        flags = {name: together[name].fill_null(False) for name in ("has_session", "has_order", "is_early")}
+        return together.mutate(**flags)
+
+    def _with_progress(self, table: ir.Table) -> ir.Table:
+        steps = len(self.steps)
+        depth = _depth([table[f"reached_{number}"].notnull() for number in range(1, steps + 1)])
+        deadlines = [
+            (
+                depth == number,
+                self.windows.deadline(self.steps[number], table.day, table[f"reached_day_{number}"]),
+            )
+            for number in range(1, steps)
+        ]
+        deadline = ibis.cases(*deadlines, else_=ibis.null("int32"))
+        return table.mutate(
+            depth=depth, deadline=deadline, in_progress=(deadline > self.windows.as_of_day).fill_null(False)
+        )
+
+    def by_dimension(self) -> ir.Table:
+        """The table once for `all` and once per dimension column, under the value of the first session."""
+        belongs = self.seen.customers_by_dimension.select("dimension", "client_code")
+        return belongs.join(self.table, "client_code")
+
+    def warnings(self) -> list[str]:
+        """What a reader must know about the customers' columns and events."""
+        said = []
+        if self.left_out:
+            said.append("No customer has a signup date, so the step is left out.")
+        if self.untimed:
+            said.append(
+                f"The columns {', '.join(self.untimed)} say whether and not when: such a step counts as made "
+                "together with the step before it, and has no time to convert."
+            )
+        early = int(self.table.is_early.sum().to_pyarrow().as_py() or 0)
+        if early:
+            said.append(
+                f"{early:,} {'customer has' if early == 1 else 'customers have'} an order before the download; "
+                "only sessions and orders after it count."
+            )
+        return said
+
+
+def _date(day: int) -> date:
+    found: date = np.datetime64(day, "D").astype(object)
+    return found
+
+
+def _per_period(
+    table: ir.Table, steps: tuple[str, ...], tables: Tables, as_of: date, *, as_of_day: int
+) -> pd.DataFrame:
+    """One row per dimension, granularity, period (or hour) and step: reached, entered, previous, in_progress, ….
+
+    Periods that end by the day `as_of_day` are complete. `place` orders the periods.
+    """
+    every = range(1, len(steps) + 1)
+    keys = ["dimension", "day", "week", "month", "hour", "depth", "in_progress"]
+    counted = table.group_by(keys).agg(
+        entered=table.count(), **{f"did_{number}": table[f"did_{number}"].sum() for number in every}
+    )
+    parts: list[pd.DataFrame] = []
+    with held(counted) as few:
+        measures: dict[str, Any] = {}
+        for number in every:
+            measures[f"reached_{number}"] = ibis.ifelse(few.depth >= number, few.entered, 0)
+            waits = few.in_progress & (few.depth == number - 1)
+            measures[f"in_progress_{number}"] = ibis.ifelse(waits, few.entered, 0)
+            measures[f"in_any_order_{number}"] = few[f"did_{number}"]
+        names = list(measures)
+
+        def grouped(rows: ir.Table, period: str) -> pd.DataFrame:
+            wide = rows.mutate(period=rows[period])
+            sums = {name: wide[name].sum().cast("int64") for name in names}
+            return result(wide.group_by(["dimension", "period"]).agg(**sums)).astype("int64")
+
+        measured = few.mutate(**measures)
+        for granularity in GRANULARITIES:
+            found = grouped(measured, granularity)
+            first = found.groupby("dimension")["period"].min()
+            full = calendar(first, period_of(as_of, granularity, tables.week_start)).astype("int64")
+            full = full.merge(found, how="left", on=["dimension", "period"]).fillna(0).astype("int64")
+            days = first_days(full["period"], granularity, tables.week_start)
+            parts.append(
+                full.assign(
+                    granularity=granularity,
+                    place=full["period"],
+                    is_complete=are_complete(full["period"], granularity, tables.week_start, _date(as_of_day)),
+                    period=as_dates(days),
+                )
+            )
+            if granularity == "day":
+                lengths = (as_of_day + 1 - first[first <= as_of_day]).astype("int64")
+        hourly = grouped(measured.filter(measured.day <= as_of_day), "hour")
+        hours = pd.MultiIndex.from_product([lengths.index, range(24)], names=["dimension", "period"])
+        full = hours.to_frame(index=False).merge(hourly, how="left", on=["dimension", "period"]).fillna(0)
+        full = full.astype("int64")
+        parts.append(
+            full.assign(
+                granularity="hour",
+                place=full["period"],
+                hour_of_day=full["period"],
+                is_complete=True,
+                n=full["dimension"].map(lengths),
+                period=pd.Series(None, index=full.index, dtype=object),
+            )
+        )
+    wide_rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    for name in ("hour_of_day", "n"):
+        known = wide_rows[name] if name in wide_rows else pd.Series(np.nan, index=wide_rows.index)
+        wide_rows[name] = known.astype("Int64")
+    kept = ["dimension", "granularity", "period", "place", "hour_of_day", "is_complete", "n"]
+    return pd.concat(
+        [
+            wide_rows[kept].assign(
+                step_number=number,
+                funnel_step=steps[number - 1],
+                reached=wide_rows[f"reached_{number}"],
+                in_progress=wide_rows[f"in_progress_{number}"],
+                in_any_order=wide_rows[f"in_any_order_{number}"],
+                previous=wide_rows[f"reached_{number - 1}"].astype("Int64")
+                if number > 1
+                else pd.Series(pd.NA, index=wide_rows.index, dtype="Int64"),
+                entered=wide_rows["reached_1"],
+            )
+            for number in every
+        ],
+        ignore_index=True,
+    )
+
+
+def _with_rates(
+    frame: pd.DataFrame, counted: str, confidence_level: float, kept_days: int, as_of: date
+) -> pd.DataFrame:
+    """With step-to-step and overall rates of complete periods, daily rows only of the newest days."""
+    last = day_number(as_of)
+    is_old = (frame["granularity"] == "day") & (frame["place"] <= last - kept_days)
+    frame = frame[~is_old].reset_index(drop=True)
+    over = frame["is_complete"].to_numpy(bool)
+    previous = frame["previous"].astype("Float64").to_numpy("float64", na_value=np.nan)
+    frame["mean_per_day"] = ratio(frame[counted], frame["n"].astype("Float64").to_numpy("float64", na_value=np.nan))
+    return _rated(frame.assign(previous_count=previous), counted, confidence_level, over)
+
+
+def _rated(frame: pd.DataFrame, counted: str, confidence_level: float, known: Any) -> pd.DataFrame:
+    """From `counted`, `previous_count` (missing at the first step) and `entered` to both rates."""
+    is_first = frame["previous_count"].isna().to_numpy(bool)
+    rated = with_rate(frame, counted, "previous_count", confidence_level, known=known)
+    low, high = wilson_interval(rated[counted], rated["entered"], confidence_level)
+    return rated.assign(
+        numerator=rated["numerator"].astype("Int64").mask(is_first),
+        denominator=rated["denominator"].astype("Int64"),
+        overall_rate=np.where(known, ratio(rated[counted], rated["entered"]), np.nan),
+        overall_denominator=rated["entered"],
+        # Everybody who entered is at the first step: nothing is estimated there.
+        overall_ci_low=np.where(known & ~is_first, low, np.nan),
+        overall_ci_high=np.where(known & ~is_first, high, np.nan),
+    )
+
+
+def _conversion(table: ir.Table, journey: Journey, confidence_level: float) -> pd.DataFrame:
+    """One row per dimension and step: customers, rates of those whose window is over, and time from the step before."""
+    windows, steps = journey.windows, journey.steps
+    over = table.day + windows.entry_days <= windows.as_of_day
+    sums: dict[str, Any] = {}
+    for number in range(1, len(steps) + 1):
+        reached = table.depth >= number
+        sums[f"customers_{number}"] = reached.sum().cast("int64")
+        sums[f"over_{number}"] = (reached & over).sum().cast("int64")
+        sums[f"waiting_{number}"] = (table.in_progress & (table.depth == number - 1)).sum().cast("int64")
+    totals = result(table.group_by("dimension").agg(**sums)).astype("int64").sort_values("dimension", ignore_index=True)
+    parts = []
+    for number, step in enumerate(steps, start=1):
+        before = totals[f"over_{number - 1}"].astype("float64") if number > 1 else np.nan
+        part = pd.DataFrame(
+            {
+                "dimension": totals["dimension"],
+                "step_number": number,
+                "funnel_step": step,
+                "customers": totals[f"customers_{number}"],
+                "in_progress": totals[f"waiting_{number}"],
+                "over": totals[f"over_{number}"],
+                "previous_count": before,
+                "entered": totals["over_1"],
+            }
+        )
+        part["n"] = totals[f"customers_{number - 1}"].astype("Int64") if number > 1 else pd.NA
+        times = _times(table, journey, number, confidence_level) if number > 1 and step not in journey.untimed else {}
+        nothing = Times(UNKNOWN, UNKNOWN, UNKNOWN, float("nan"))
+        known = [times.get(int(code), nothing) for code in part["dimension"]]
+        for place, end in enumerate(("", "_low", "_high")):
+            part[f"km_median{end}_hours"] = np.array([one.of_all[place] for one in known], "float64")
+            part[f"converted_median{end}_hours"] = np.array([one.of_converted[place] for one in known], "float64")
+            part[f"entry_median{end}_hours"] = np.array([one.from_entry[place] for one in known], "float64")
+        part["mean_hours"] = np.array([one.mean for one in known], "float64")
+        parts.append(part)
+    together = pd.concat(parts, ignore_index=True).astype({"n": "Int64"})
+    return _rated(together, "over", confidence_level, True)
+
+
+class Times(NamedTuple):
+    """Hours to make a step: the median of all, of those who make it, of those counted from the entry, and the mean."""
+
+    of_all: Interval
+    of_converted: Interval
+    from_entry: Interval
+    mean: float
+
+
+def _times(table: ir.Table, journey: Journey, number: int, confidence_level: float) -> dict[int, Times]:
+    """Per dimension, of step `number`."""
+    found = {}
+    of_entry = dict(list(_durations(table, journey, number, since=1).groupby("dimension")))
+    for code, own in _durations(table, journey, number, since=number - 1).groupby("dimension"):
+        curve = _curve(own, confidence_level)
+        from_entry = curve if number == 2 else _curve(of_entry[code], confidence_level)
+        events = own[own["is_event"]]
+        mean = ratio(events["microseconds"].sum() / MINUTE / 60, events["number_over"].sum())
+        found[int(str(code))] = Times(
+            curve.median(), curve.median_of_events(), from_entry.median_of_events(), float(mean)
+        )
+    return found
+
+
+def _curve(durations: pd.DataFrame, confidence_level: float) -> Survival:
+    return kaplan_meier(durations["minutes"] / 60, durations["is_event"], durations["number"], confidence_level)
+
+
+def _durations(table: ir.Table, journey: Journey, number: int, since: int) -> pd.DataFrame:
+    """Customers at step `since` by the whole minutes from there to step `number`, or to when it was last not made."""
+    windows = journey.windows
+    is_event = table.depth >= number
+    last_day = ibis.least(table.deadline, windows.as_of_day)
+    until = ibis.ifelse(is_event, table[f"reached_{number}"], start_of_day(last_day + 1, journey.zone))
+    at_step = table.mutate(
+        is_event=is_event,
+        is_over=table.day + windows.entry_days <= windows.as_of_day,
+        microseconds=until.delta(table[f"reached_{since}"], unit="microsecond"),
+    ).filter(table.depth >= since)
+    return result(
+        at_step.group_by(
+            dimension=at_step.dimension, minutes=at_step.microseconds // MINUTE, is_event=at_step.is_event
+        ).agg(
+            number=at_step.count(),
+            number_over=at_step.is_over.sum(),
+            microseconds=ibis.ifelse(at_step.is_over, at_step.microseconds, 0).sum().cast("float64"),
+        )
+    )
+
+
+def _headline(frames: dict[str, pd.DataFrame], session_steps: int, customer_steps: int) -> dict[str, float]:
+    """Of all: the share of sessions and of customers that got to the end, and the median time to the first order."""
+    known: dict[str, float] = {}
+    sessions = frames["session_funnel"]
+    weekly = sessions[(sessions["dimension"] == 0) & (sessions["granularity"] == "month")]
+    ends = weekly.groupby("step_number")["sessions"].sum()
+    if len(ends) and ends.loc[1]:
+        known["sessions"] = float(ends.loc[1])
+        known["session_conversion"] = round(float(ends.loc[session_steps] / ends.loc[1]), 6)
+    conversion = frames["conversion"]
+    last = conversion[(conversion["dimension"] == 0) & (conversion["step_number"] == customer_steps)]
+    for name, column in (
+        ("customer_conversion", "overall_rate"),
+        ("median_hours_download_to_first_order", "entry_median_hours"),
+    ):
+        for value in last[column].dropna():
+            known[name] = round(float(value), 6)
+    return known
