@@ -1,0 +1,1 @@
+"""`make bench`: how fast this is, beside its peers and its limits."""

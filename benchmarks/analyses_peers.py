@@ -1,0 +1,233 @@
+"""One report of each analysis, written straightforwardly in plain pandas and in plain polars.
+
+    files of the staged sessions and customers, dimension columns, as_of  ->  the report's counts, long
+
+The analyses compute these reports and several more; the peers compute nothing else, so a ratio flatters the peers. They
+hold everything in memory at once and keep money as floating-point numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+
+Files = Sequence[str]
+OFFSETS = {"day": 15, "week": 15, "month": 24}
+SCORES = 5
+UNKNOWN = "(unknown)"
+ALL = "all"
+
+
+def read_pandas(files: Files, columns: list[str]) -> pd.DataFrame:
+    frame: pd.DataFrame = pq.read_table(list(files), columns=columns).to_pandas(date_as_object=False)
+    return frame
+
+
+def session_columns(dimensions: Sequence[str], *more: str) -> list[str]:
+    return ["client_code", "session_day", *more, *(f"dimension_{name}" for name in dimensions)]
+
+
+# ── pandas ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _labels(frame: pd.DataFrame, dimensions: Sequence[str]) -> list[pd.Series]:
+    every = [pd.Series(ALL, index=frame.index)]
+    return [*every, *(f"{name}: " + frame[f"dimension_{name}"].fillna(UNKNOWN) for name in dimensions)]
+
+
+def _begin(days: pd.Series, granularity: str) -> pd.Series:
+    if granularity == "week":
+        days = days - pd.to_timedelta(days.dt.day_of_week, unit="D")
+    elif granularity == "month":
+        days = days.dt.to_period("M").dt.to_timestamp()
+    return days
+
+
+def _number(days: pd.Series, granularity: str) -> pd.Series:
+    number: pd.Series = (days - pd.Timestamp(0)).dt.days
+    if granularity == "week":
+        number = (number + 3) // 7
+    elif granularity == "month":
+        number = days.dt.year * 12 + days.dt.month
+    return number
+
+
+def activity_pandas(sessions: Files, _: Files, dimensions: Sequence[str], as_of: date) -> pd.DataFrame:
+    """Sessions, orders, revenue, active customers and buyers per day, week and month."""
+    frame = read_pandas(sessions, session_columns(dimensions, "has_purchased", "payment_amount"))
+    frame = frame[frame["session_day"] <= pd.Timestamp(as_of)]
+    frame["order"] = frame["has_purchased"].fillna(False).astype(bool)
+    frame["revenue"] = frame["payment_amount"].astype("float64").where(frame["order"], 0).fillna(0)
+    parts = []
+    for label in _labels(frame, dimensions):
+        for granularity in OFFSETS:
+            period = _begin(frame["session_day"], granularity)
+            keys = [label.rename("dimension"), period.rename("period")]
+            counted = frame.groupby(keys).agg(
+                sessions=("order", "size"),
+                orders=("order", "sum"),
+                revenue=("revenue", "sum"),
+                customers=("client_code", "nunique"),
+            )
+            bought = frame[frame["order"]]
+            buyers = bought.groupby([key[frame["order"]] for key in keys])["client_code"].nunique()
+            counted["buyers"] = buyers.reindex(counted.index, fill_value=0)
+            parts.append(counted.reset_index().assign(granularity=granularity))
+    return pd.concat(parts, ignore_index=True)
+
+
+def retention_pandas(sessions: Files, customers: Files, dimensions: Sequence[str], as_of: date) -> pd.DataFrame:
+    """Customers with a session so many days, weeks and months after their download, per cohort."""
+    until = pd.Timestamp(as_of)
+    frame = read_pandas(sessions, session_columns(dimensions, "session_start_date", "id"))
+    frame = frame[frame["session_day"] <= until]
+    started = read_pandas(customers, ["client_code", "download_day"])
+    started = started[started["download_day"] <= until]
+    started = started.groupby("client_code", as_index=False).agg(download_day=("download_day", "min"))
+    first = frame.sort_values(["client_code", "session_start_date", "id"]).drop_duplicates("client_code")
+    parts = []
+    for label, own in zip(_labels(frame, dimensions), _labels(first, dimensions), strict=True):
+        at_first = pd.DataFrame({"client_code": first["client_code"], "own": own})
+        joined = frame.assign(dimension=label).merge(started, on="client_code").merge(at_first, on="client_code")
+        joined = joined[(joined["dimension"] == joined["own"]) & (joined["session_day"] >= joined["download_day"])]
+        for granularity, most in OFFSETS.items():
+            offset = _number(joined["session_day"], granularity) - _number(joined["download_day"], granularity)
+            cells = joined.assign(period=_begin(joined["download_day"], granularity), offset=offset)
+            cells = cells[cells["offset"] <= most].drop_duplicates(["dimension", "client_code", "offset"])
+            sizes = cells.groupby(["dimension", "period", "offset"]).size().reset_index(name="customers")
+            parts.append(sizes.assign(granularity=granularity))
+    return pd.concat(parts, ignore_index=True)
+
+
+def scores_pandas(sessions: Files, _: Files, dimensions: Sequence[str], as_of: date) -> pd.DataFrame:
+    """Customers per combination of recency, frequency and monetary score."""
+    frame = read_pandas(sessions, session_columns(dimensions, "has_purchased", "payment_amount"))
+    bought = frame["has_purchased"].fillna(False).astype(bool) & (frame["session_day"] <= pd.Timestamp(as_of))
+    orders = frame[bought]
+    orders = orders.assign(amount=orders["payment_amount"].astype("float64").fillna(0))
+    parts = []
+    for label in _labels(orders, dimensions):
+        per_client = orders.groupby([label.rename("dimension"), "client_code"]).agg(
+            last=("session_day", "max"), frequency=("amount", "size"), monetary=("amount", "mean")
+        )
+        per_client["recency"] = (pd.Timestamp(as_of) - per_client["last"]).dt.days
+        per_client["monetary"] = per_client["monetary"].round(4)
+        for name in ("recency", "frequency", "monetary"):
+            above = pd.Series(0, index=per_client.index)
+            for number in range(1, SCORES):
+                cut = per_client.groupby("dimension")[name].transform("quantile", number / SCORES)
+                above += (per_client[name] > cut.round(7)).astype("int64")
+            per_client[f"{name}_score"] = SCORES - above if name == "recency" else above + 1
+        keys = ["dimension", "recency_score", "frequency_score", "monetary_score"]
+        parts.append(per_client.groupby(keys).size().reset_index(name="customers"))
+    return pd.concat(parts, ignore_index=True)
+
+
+# ── polars ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _label(name: str | None) -> pl.Expr:
+    if name is None:
+        return pl.lit(ALL)
+    return pl.lit(f"{name}: ") + pl.col(f"dimension_{name}").fill_null(UNKNOWN)
+
+
+def _polars_number(column: str, granularity: str) -> pl.Expr:
+    day = pl.col(column)
+    if granularity == "month":
+        return day.dt.year().cast(pl.Int32) * 12 + day.dt.month()
+    number = day.cast(pl.Int32)
+    return number if granularity == "day" else (number + 3) // 7
+
+
+EVERY = {"day": "1d", "week": "1w", "month": "1mo"}
+
+
+def activity_polars(sessions: Files, _: Files, dimensions: Sequence[str], as_of: date) -> pd.DataFrame:
+    """The same as `activity_pandas`."""
+    order = pl.col("has_purchased").fill_null(False)
+    frame = (
+        pl.scan_parquet(list(sessions))
+        .filter(pl.col("session_day") <= as_of)
+        .with_columns(order=order, revenue=pl.when(order).then(pl.col("payment_amount").cast(pl.Float64)).otherwise(0))
+    )
+    parts = [
+        frame.group_by(dimension=_label(name), period=pl.col("session_day").dt.truncate(every))
+        .agg(
+            sessions=pl.len(),
+            orders=pl.col("order").sum(),
+            revenue=pl.col("revenue").sum(),
+            customers=pl.col("client_code").n_unique(),
+            buyers=pl.col("client_code").filter(pl.col("order")).n_unique(),
+        )
+        .with_columns(granularity=pl.lit(granularity))
+        for name in (None, *dimensions)
+        for granularity, every in EVERY.items()
+    ]
+    return _pandas(parts)
+
+
+def retention_polars(sessions: Files, customers: Files, dimensions: Sequence[str], as_of: date) -> pd.DataFrame:
+    """The same as `retention_pandas`."""
+    frame = pl.scan_parquet(list(sessions)).filter(pl.col("session_day") <= as_of)
+    known = pl.scan_parquet(list(customers)).filter(pl.col("download_day") <= as_of)
+    started = known.group_by("client_code").agg(pl.col("download_day").min())
+    parts = []
+    for name in (None, *dimensions):
+        labelled = frame.with_columns(dimension=_label(name))
+        first = labelled.group_by("client_code").agg(
+            own=pl.col("dimension").sort_by("session_start_date", "id").first()
+        )
+        joined = (
+            labelled.select("client_code", "dimension", "session_day")
+            .join(started, on="client_code")
+            .join(first, on="client_code")
+            .filter((pl.col("dimension") == pl.col("own")) & (pl.col("session_day") >= pl.col("download_day")))
+        )
+        for granularity, most in OFFSETS.items():
+            offset = _polars_number("session_day", granularity) - _polars_number("download_day", granularity)
+            parts.append(
+                joined.with_columns(period=pl.col("download_day").dt.truncate(EVERY[granularity]), offset=offset)
+                .filter(pl.col("offset") <= most)
+                .group_by("dimension", "period", "offset")
+                .agg(customers=pl.col("client_code").n_unique())
+                .with_columns(granularity=pl.lit(granularity))
+            )
+    return _pandas(parts)
+
+
+def scores_polars(sessions: Files, _: Files, dimensions: Sequence[str], as_of: date) -> pd.DataFrame:
+    """The same as `scores_pandas`."""
+    orders = pl.scan_parquet(list(sessions)).filter(pl.col("has_purchased") & (pl.col("session_day") <= as_of))
+    orders = orders.with_columns(amount=pl.col("payment_amount").cast(pl.Float64).fill_null(0))
+    parts = []
+    for name in (None, *dimensions):
+        per_client = orders.group_by("client_code", dimension=_label(name)).agg(
+            recency=(pl.lit(as_of) - pl.col("session_day").max()).dt.total_days(),
+            frequency=pl.len().cast(pl.Int64),
+            monetary=pl.col("amount").mean().round(4),
+        )
+        scores = {}
+        for measure in ("recency", "frequency", "monetary"):
+            above: Any = pl.lit(0)
+            for number in range(1, SCORES):
+                cut = pl.col(measure).quantile(number / SCORES, "linear").over("dimension").round(7)
+                above = above + (pl.col(measure) > cut).cast(pl.Int64)
+            scores[f"{measure}_score"] = SCORES - above if measure == "recency" else above + 1
+        parts.append(per_client.with_columns(**scores).group_by("dimension", *scores).agg(customers=pl.len()))
+    return _pandas(parts)
+
+
+def _pandas(parts: list[pl.LazyFrame]) -> pd.DataFrame:
+    frame: pd.DataFrame = pl.concat(pl.collect_all(parts), how="vertical_relaxed").to_pandas()
+    return frame
+
+
+Peer = Callable[[Files, Files, Sequence[str], date], pd.DataFrame]
+PEERS: dict[str, dict[str, Peer]] = {
+    "descriptive_statistics": {"pandas": activity_pandas, "polars": activity_polars},
+    "cohorts": {"pandas": retention_pandas, "polars": retention_polars},
+    "rfm": {"pandas": scores_pandas, "polars": scores_polars},
+}
+REPORT = {"descriptive_statistics": "activity", "cohorts": "retention", "rfm": "score_cells"}

@@ -1,0 +1,107 @@
+"""`docs/benchmarks.md`, from `benchmarks/results.json` and the measurements' own docstrings.
+
+`python -m benchmarks.page` writes it again without measuring.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import configs
+
+RESULTS = Path(__file__).resolve().parent / "results.json"
+PAGE = "docs/benchmarks.md"
+TITLES = {
+    "bulk": "Bulk writer",
+    "csv_to_parquet": "CSV to staged Parquet",
+    "quality_gate": "Rules and gate",
+    "analyses": "Analyses",
+    "pipeline": "The whole DAG",
+}
+HEAD = """\
+<!-- Written by `make bench` from benchmarks/results.json; do not edit. -->
+
+# Benchmarks
+
+`make bench` measures again on your machine (`make bench SIZES=100k,1m,10m`, `make bench ONLY=bulk,analyses`) and writes
+`benchmarks/results.json`, from which this page is made. The data are the simulated shop.
+
+Seconds are medians, with the fastest and the slowest run in brackets; contenders take turns, each in a process of its
+own. *Ours is × as fast* compares the medians: above 1 ours is faster. Memory is the peak of the whole process tree, a
+page shared by several processes counted once.
+"""
+
+
+def render(results: dict[str, Any]) -> str:
+    """The text of the page."""
+    machine = results["machine"]
+    parts = [HEAD, _machine(machine)]
+    for family, title in TITLES.items():
+        measurements = [one for one in results["measurements"] if one["family"] == family]
+        if not measurements:
+            continue
+        parts.append(f"## {title}\n\n{inspect.getdoc(import_module(f'benchmarks.{family}'))}\n")
+        for one in sorted(measurements, key=lambda one: (one["name"], one["sessions"])):
+            parts += [f"### {_heading(one)}\n", *_said_of_load(one), _table(one)]
+    if results["scaling"]:
+        parts.append(_scaling(results["scaling"]))
+    return "\n".join(parts)
+
+
+def render_file() -> str:
+    """The text of the page from results.json."""
+    return render(json.loads(RESULTS.read_text(encoding="utf-8")))
+
+
+def _heading(one: dict[str, Any]) -> str:
+    return f"{one['name'][0].upper()}{one['name'][1:]}, shop of {one['sessions']:,} sessions"
+
+
+def _said_of_load(one: dict[str, Any]) -> list[str]:
+    return [f"Load average of the machine before: {one['load_average']:.1f}.\n"] if "load_average" in one else []
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    settings = ", ".join(f"{name} {value:,}" for name, value in machine["settings"].items())
+    return (
+        f"Measured {machine['measured_at'][:10]} on {machine['cores']} cores ({machine['processor']}) with "
+        f"{machine['memory_gb']} GB of memory, {machine['system']}; load average at the start "
+        f"{machine['load_average_at_start']}: more than 0 means that others were using the machine.\n\n"
+        f"Versions: {versions}.\n\nSettings: {settings}.\n"
+    )
+
+
+def _table(one: dict[str, Any]) -> str:
+    lines = [f"| | seconds | {one['unit']} per second | ours is × as fast | peak memory |", "|---|--:|--:|--:|--:|"]
+    for name, found in one["contenders"].items():
+        spread = f" ({min(found['seconds']):.2f} – {max(found['seconds']):.2f})" if len(found["seconds"]) > 1 else ""
+        role = " (ours)" if name == one["ours"] else " (the limit)" if name == one["limit"] else ""
+        ratio = "" if name == one["ours"] else f"{found['ours_is_times_as_fast']:.2f}"
+        lines.append(
+            f"| {name}{role} | {found['median_seconds']:.2f}{spread} | {found['rows_per_second']:,} | {ratio} | "
+            f"{found['peak_memory_mb']:,} MB |"
+        )
+    facts = one["contenders"][one["ours"]]["facts"]
+    if facts:
+        said = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in facts.items())
+        lines += ["", f"Of ours: {said}."]
+    return "\n".join(lines) + "\n"
+
+
+def _scaling(found: list[dict[str, Any]]) -> str:
+    doc = inspect.getdoc(import_module("benchmarks.scaling"))
+    lines = [f"## Growth\n\n{doc}\n", "| | sessions | seconds | exponent |", "|---|--:|--:|--:|"]
+    for one in found:
+        sizes = ", ".join(f"{size:,}" for size in one["sizes"])
+        seconds = ", ".join(f"{value:.2f}" for value in one["seconds"])
+        lines.append(f"| {TITLES[one['family']]}: {one['name']} | {sizes} | {seconds} | {one['exponent']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    (configs.PROJECT_ROOT / PAGE).write_text(render_file(), encoding="utf-8")
