@@ -33,7 +33,7 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
-from include.measures.dimension import by_dimension, labelled
+from include.measures.dimension import by_dimension
 from include.measures.observed import Observed, definition, observed
 from include.measures.periods import (
     GRANULARITIES,
@@ -46,7 +46,8 @@ from include.measures.periods import (
     period_of,
 )
 from include.measures.rates import with_rate
-from include.measures.results import held, nothing_found, ratio, report_rows, result
+from include.measures.reporting import finished_report
+from include.measures.results import held, ratio, result
 from include.schemas.reports import Field, Report, ReportType
 
 if TYPE_CHECKING:
@@ -348,9 +349,9 @@ def cohorts(
         frame = frame.assign(granularity_order=[GRANULARITIES.index(name) for name in frame["granularity"]])
         places = {"granularity": "granularity_order", "curve": "curve_order"}
         key = [places.get(name, name) for name in report_type.key]
-        rows = report_rows(labelled(frame, seen.labels, key), report_type)
-        warnings = nothing_found(rows, as_of)
-        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=warnings)
+        reports[report_type.type] = finished_report(
+            report_type, frame, seen.labels, key, as_of=as_of, kpis=headline, said=said
+        )
     if early:
         reports["download_to_first_order"].warnings.append(
             f"{early:,} {'order lies' if early == 1 else 'orders lie'} on a day before the customer's download, "

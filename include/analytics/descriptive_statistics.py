@@ -36,7 +36,7 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
-from include.measures.dimension import CODE, by_dimension, labelled
+from include.measures.dimension import CODE, by_dimension
 from include.measures.observed import Observed, definition, observed
 from include.measures.periods import (
     GRANULARITIES,
@@ -49,7 +49,8 @@ from include.measures.periods import (
     period_of,
 )
 from include.measures.rates import with_rate
-from include.measures.results import held, nothing_found, ratio, records, report_rows, result
+from include.measures.reporting import finished_report
+from include.measures.results import held, ratio, records, result
 from include.schemas.reports import Field, Report, ReportType
 
 if TYPE_CHECKING:
@@ -533,9 +534,9 @@ def descriptive_statistics(
         key = ["order" if name == "granularity" else name for name in report_type.key]
         if report_type.type == "kpis":
             key = ["dimension"]
-        rows = report_rows(labelled(frame, seen.labels, key), report_type)
-        said_of_rows = [*nothing_found(rows, as_of), *warnings]
-        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=said_of_rows)
+        reports[report_type.type] = finished_report(
+            report_type, frame, seen.labels, key, as_of=as_of, kpis=headline, said=said, warnings=warnings
+        )
     if early:
         reports["customer_journey"].warnings.append(
             f"{early:,} customers have their first order on a day before their download; "

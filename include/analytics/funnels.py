@@ -43,7 +43,7 @@ import pandas as pd
 import configs
 from include.dashboards.panel import Panel
 from include.measures.clocks import are_dates_only, day_of, hour_of, start_of_day
-from include.measures.dimension import by_dimension, coded, labelled
+from include.measures.dimension import CODE, by_dimension
 from include.measures.observed import Observed, definition, observed
 from include.measures.periods import (
     GRANULARITIES,
@@ -56,7 +56,8 @@ from include.measures.periods import (
     period_of,
 )
 from include.measures.rates import wilson_interval, with_rate
-from include.measures.results import held, nothing_found, ratio, report_rows, result
+from include.measures.reporting import finished_report
+from include.measures.results import held, ratio, result
 from include.measures.survival import UNKNOWN, Interval, Survival, kaplan_meier
 from include.schemas.reports import Field, Report, ReportType
 from include.schemas.source_kinds import ACTION_PREFIX
@@ -296,7 +297,6 @@ def funnels(
 
     The actions are those named, in that order; all of them, in the order of the columns, where none is named.
     """
-    seen = observed(tables, as_of=as_of, top_values=top_values)
     warnings: dict[str, list[str]] = {report_type.type: [] for report_type in REPORTS}
     of_customers = ("customer_funnel", "conversion")
 
@@ -304,13 +304,15 @@ def funnels(
     if unknown:
         warnings["session_funnel"].append(_unknown("FUNNEL_SESSION_ACTIONS", unknown, "sessions", tables.actions))
     session_steps = ("session", *actions, "purchase")
-    with held(_sessions(tables, actions, as_of, top_values)) as sessions:
+    columns = [ACTION_PREFIX + action for action in actions]
+    seen = observed(tables, as_of=as_of, top_values=top_values, also=columns)
+    with held(_sessions(seen, columns, tables.time_zone)) as sessions:
         table = by_dimension(sessions, tables.dimensions)
         session_rows = _per_period(table, session_steps, tables, as_of, as_of_day=day_number(as_of))
     sessions_at = session_rows.rename(columns={"reached": "sessions"})
 
-    columns = [str(name) for name in tables.customers.columns]
-    found = tuple(name.removeprefix(ACTION_PREFIX) for name in columns if name.startswith(ACTION_PREFIX))
+    there = [str(name) for name in tables.customers.columns]
+    found = tuple(name.removeprefix(ACTION_PREFIX) for name in there if name.startswith(ACTION_PREFIX))
     actions, unknown = _chosen(found, customer_actions)
     if unknown:
         for name in of_customers:
@@ -358,9 +360,16 @@ def funnels(
             order = [ORDER_OF_GRANULARITIES.index(name) for name in frame["granularity"]]
             frame = frame.assign(granularity_order=order)
             key = ["dimension", "granularity_order", "place", "step_number"]
-        rows = report_rows(labelled(frame, seen.labels, key), report_type)
-        said_of_rows = [*nothing_found(rows, as_of), *warnings[report_type.type]]
-        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=said_of_rows)
+        reports[report_type.type] = finished_report(
+            report_type,
+            frame,
+            seen.labels,
+            key,
+            as_of=as_of,
+            kpis=headline,
+            said=said,
+            warnings=warnings[report_type.type],
+        )
     return reports
 
 
@@ -376,33 +385,30 @@ def _unknown(setting: str, names: list[str], where: str, known: tuple[str, ...])
     return f"{setting} names {', '.join(names)}, unknown to the {where}; {there_are}."
 
 
-def _sessions(tables: Tables, actions: tuple[str, ...], as_of: date, top_values: int) -> ir.Table:
+def _sessions(seen: Observed, columns: list[str], zone: str) -> ir.Table:
     """Sessions with day, week, month, hour, `depth` (the steps made in order) and `did_<step number>`."""
-    known = tables.sessions.filter(tables.sessions.session_day <= as_of)
-    sessions, _ = coded(known, tables.dimensions, top_values=top_values)
-    calendar_of = numbered(sessions.session_day, tables.week_start)
+    sessions = seen.sessions
     did: list[Any] = [ibis.literal(True)]
     in_order: list[Any] = [ibis.literal(True)]
-    latest = sessions.session_start_date
-    for action in actions:
-        column = sessions[ACTION_PREFIX + action]
+    latest = sessions.instant
+    for name in columns:
+        column = sessions[name]
         if column.type().is_boolean():
             did.append(column.fill_null(False))
             in_order.append(did[-1])
             continue
         did.append(column.notnull())
         follows = column >= latest
-        if are_dates_only(column, tables.time_zone):
-            follows = follows | (day_of(column, tables.time_zone) >= day_of(latest, tables.time_zone))
+        if are_dates_only(column, zone):
+            follows = follows | (day_of(column, zone) >= day_of(latest, zone))
         in_order.append(follows.fill_null(False))
         latest = ibis.greatest(latest, column)
-    purchased = sessions.has_purchased.fill_null(False)
-    did.append(purchased)
-    in_order.append(purchased)
+    did.append(sessions.is_order)
+    in_order.append(sessions.is_order)
     return sessions.select(
-        *(name for name in sessions.columns if name.startswith("dimension_code_")),
-        **{str(name): number for name, number in calendar_of.items()},
-        hour=sessions.session_hour.cast("int32"),
+        *GRANULARITIES,
+        *(CODE + name for name in seen.dimensions),
+        hour=sessions.hour.cast("int32"),
         depth=_depth(in_order),
         in_progress=ibis.literal(False),
         **{f"did_{number}": one for number, one in enumerate(did, start=1)},

@@ -40,13 +40,13 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
-from include.measures.daily_series import every_day
-from include.measures.dimension import CODE, by_dimension, labelled
+from include.measures.dimension import CODE, UNKNOWN, by_dimension
 from include.measures.lift import lift
 from include.measures.observed import Observed, definition, observed
-from include.measures.periods import as_dates, day_number, first_days
+from include.measures.periods import as_dates, day_number, every_day, first_days
 from include.measures.rates import wilson_interval, with_rate
-from include.measures.results import held, nothing_found, ratio, report_rows, result
+from include.measures.reporting import finished_report, without_rows
+from include.measures.results import held, ratio, result
 from include.measures.row_limit import fitting
 from include.schemas.reports import Field, Report, ReportType
 from include.staging.tables import MONEY, Tables
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 READS = ("sessions", "basket")
-UNKNOWN = "(unknown)"
 CLASSES = ("A", "B", "C")
 
 FIELDS: dict[str, Field] = {
@@ -362,8 +361,7 @@ def product_analytics(
     )
     if tables.basket is None:
         reason = "product_analytics needs the source products, which sources.yaml does not have."
-        empty = {one.type: pd.DataFrame({name: [] for name in one.fields}) for one in REPORTS}
-        return {name: Report(rows, definition=dict(said), warnings=[reason]) for name, rows in empty.items()}
+        return without_rows(REPORTS, said, reason)
     seen = observed(tables, as_of=as_of, top_values=top_values)
     dimensions = len(seen.labels)
     products_kept = fitting(products_kept, rows_each=dimensions, most_rows=most_rows)
@@ -371,7 +369,7 @@ def product_analytics(
     series_days = fitting(series_days, rows_each=dimensions * series_kept, most_rows=most_rows)
     pairs_kept = fitting(pairs_kept, rows_each=2 * dimensions, most_rows=most_rows)
     price_points_kept = fitting(price_points_kept, rows_each=dimensions * series_kept, most_rows=most_rows)
-    first_day = _first_days(seen)
+    first_day = seen.first_days
     lines_left_out = _lines_left_out(tables, as_of)
     frames: dict[str, pd.DataFrame] = {}
     with held(_orders(seen)) as orders:
@@ -443,9 +441,9 @@ def product_analytics(
         if not seen.has_discount and "allocated_discount" in report_type.fields:
             frame["allocated_discount"] = np.nan
         key = places.get(report_type.type, ["dimension", "place"])
-        rows = report_rows(labelled(frame, seen.labels, key), report_type)
-        said_of_rows = [*nothing_found(rows, as_of), *warnings]
-        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=said_of_rows)
+        reports[report_type.type] = finished_report(
+            report_type, frame, seen.labels, key, as_of=as_of, kpis=headline, said=said, warnings=warnings
+        )
     for plural in PLURALS.values():
         left_out = said[f"{plural}_left_out"]
         if left_out:
@@ -453,13 +451,6 @@ def product_analytics(
                 f"Of {said[plural]:,} {plural} the {products_kept} with most orders are shown."
             )
     return reports
-
-
-def _first_days(seen: Observed) -> pd.Series:
-    """The day of the first session per dimension code."""
-    repeated = by_dimension(seen.sessions, seen.dimensions)
-    started = result(repeated.group_by("dimension").agg(first_day=repeated.day.min()))
-    return started.astype("int64").set_index("dimension")["first_day"].sort_index()
 
 
 def _lines_left_out(tables: Tables, as_of: date) -> dict[str, int]:

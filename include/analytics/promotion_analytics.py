@@ -41,8 +41,7 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
-from include.measures.daily_series import every_day
-from include.measures.dimension import by_dimension, labelled
+from include.measures.dimension import OTHER, by_dimension
 from include.measures.observed import Observed, definition, observed
 from include.measures.periods import (
     GRANULARITIES,
@@ -50,11 +49,13 @@ from include.measures.periods import (
     as_dates,
     calendar,
     day_number,
+    every_day,
     first_days,
     period_of,
 )
 from include.measures.rates import wilson_interval, with_rate
-from include.measures.results import held, nothing_found, ratio, report_rows, result
+from include.measures.reporting import finished_report, without_rows
+from include.measures.results import held, ratio, result
 from include.measures.row_limit import fitting
 from include.schemas.reports import Field, Report, ReportType
 
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
 
 READS = ("sessions", "sessions.promotion_id")
 KINDS = ("organic", "promoted")
-OTHER = "(other)"
 NEVER = 1_000_000  # days to an order that has not happened
 
 FIELDS: dict[str, Field] = {
@@ -338,15 +338,14 @@ def promotion_analytics(
     )
     if "promotion_id" not in tables.sessions.columns:
         reason = "promotion_analytics needs the column promotion_id of the sessions, which sources.yaml does not map."
-        empty = {one.type: pd.DataFrame({name: [] for name in one.fields}) for one in REPORTS}
-        return {name: Report(rows, definition=dict(said), warnings=[reason]) for name, rows in empty.items()}
+        return without_rows(REPORTS, said, reason)
     seen = observed(tables, as_of=as_of, top_values=top_values, also=("promotion_id",))
     dimensions = len(seen.labels)
     kept_days = fitting(kept_days, rows_each=dimensions, most_rows=most_rows // 2)
     promotions_kept = fitting(promotions_kept, rows_each=dimensions, most_rows=most_rows - dimensions)
     daily_promotions = fitting(daily_promotions, rows_each=dimensions, most_rows=most_rows)
     daily_days = fitting(daily_days, rows_each=dimensions * daily_promotions, most_rows=most_rows)
-    first_day = _first_days(seen)
+    first_day = seen.first_days
     with held(_orders(seen)) as orders:
         promoted = orders.filter(orders.promotion_id.notnull())
         activity = _per_period(orders, first_day, tables.week_start, as_of)
@@ -398,9 +397,10 @@ def promotion_analytics(
         if not seen.has_discount:
             unknown = ("discount", "promoted_discount", "discount_depth", "break_even_rate", "break_even_orders")
             frame = frame.assign(**{name: np.nan for name in unknown if name in report_type.fields})
-        rows = report_rows(labelled(frame, seen.labels, keys[report_type.type]), report_type)
-        said_of_rows = [*nothing_found(rows, as_of), *warnings]
-        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=said_of_rows)
+        key = keys[report_type.type]
+        reports[report_type.type] = finished_report(
+            report_type, frame, seen.labels, key, as_of=as_of, kpis=headline, said=said, warnings=warnings
+        )
     if number > promotions_kept:
         reports["promotions"].warnings.append(
             f"There are {number:,} promotions; those beyond the {promotions_kept} with most orders are in {OTHER}."
@@ -410,13 +410,6 @@ def promotion_analytics(
             f"Break-even assumes a gross margin of {gross_margin:.0%}; set PROMOTION_GROSS_MARGIN to your own."
         )
     return reports
-
-
-def _first_days(seen: Observed) -> pd.Series:
-    """The day of the first session per dimension code."""
-    repeated = by_dimension(seen.sessions, seen.dimensions)
-    started = result(repeated.group_by("dimension").agg(first_day=repeated.day.min()))
-    return started.astype("int64").set_index("dimension")["first_day"].sort_index()
 
 
 def _orders(seen: Observed) -> ir.Table:

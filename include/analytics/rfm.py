@@ -36,11 +36,12 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
-from include.measures.dimension import by_dimension, labelled
+from include.measures.dimension import by_dimension
 from include.measures.observed import definition, observed
 from include.measures.periods import day_number
 from include.measures.rates import with_rate
-from include.measures.results import held, nothing_found, ratio, records, report_rows, result
+from include.measures.reporting import finished_report
+from include.measures.results import held, ratio, records, result
 from include.schemas.reports import Field, Report, ReportType
 
 if TYPE_CHECKING:
@@ -361,9 +362,9 @@ def rfm(
                 key.append(f"{name}_order")
             else:
                 key.append(name)
-        rows = report_rows(labelled(frame, seen.labels, key), report_type)
-        warnings = nothing_found(rows, as_of)
-        reports[report_type.type] = Report(rows, kpis=dict(headline), definition=dict(said), warnings=warnings)
+        reports[report_type.type] = finished_report(
+            report_type, frame, seen.labels, key, as_of=as_of, kpis=headline, said=said
+        )
     if headline["customers"] and headline["customers"] < scores:
         for report in reports.values():
             report.warnings.append(f"There are fewer than {scores} customers with an order: scores mean little.")

@@ -20,10 +20,12 @@ import ibis
 
 from include.measures.dimension import CODE, UNKNOWN, by_dimension, coded
 from include.measures.periods import numbered
+from include.measures.results import result
 from include.staging.tables import MONEY, Tables
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
+    import pandas as pd
 
 ORDER_DEFINITION = "a session with has_purchased true, with its payment_amount as it is: negative ones lower the sum"
 
@@ -44,6 +46,13 @@ class Observed:
         orders = self.sessions.filter(self.sessions.is_order)
         window = ibis.window(group_by="client_code", order_by=["instant", "id"])
         return orders.mutate(position=(ibis.row_number().over(window) + 1).cast("int32")).drop("id")
+
+    @cached_property
+    def first_days(self) -> pd.Series:
+        """The day of the first session, per dimension code."""
+        repeated = by_dimension(self.sessions, self.dimensions)
+        started = result(repeated.group_by("dimension").agg(first_day=repeated.day.min()))
+        return started.astype("int64").set_index("dimension")["first_day"].sort_index()
 
     @cached_property
     def customers_by_dimension(self) -> ir.Table:

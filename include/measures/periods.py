@@ -81,7 +81,19 @@ def calendar(first: pd.Series, last: int | pd.Series) -> pd.DataFrame:
 
     `last` is one for all, or has the index of `first`.
     """
-    lengths = (last - first + 1).to_numpy(dtype="int64")
-    starts = np.repeat(first.to_numpy(dtype="int64"), lengths)
+    place, period = _counted_up(first, last)
+    return pd.DataFrame({"dimension": first.index.to_numpy()[place], "period": period})
+
+
+def every_day(entries: pd.DataFrame, first_day: pd.Series, last_day: int) -> pd.DataFrame:
+    """Each row of `entries` once for each `day` from its own first day to `last_day`: a series without gaps."""
+    place, day = _counted_up(first_day, last_day)
+    return entries.iloc[place].reset_index(drop=True).assign(day=day)
+
+
+def _counted_up(first: pd.Series, last: int | pd.Series) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The place of each entry and the numbers from its `first` to its `last`; none where `last` comes before."""
+    starts = first.to_numpy(dtype="int64")
+    lengths = np.maximum((last - first + 1).to_numpy(dtype="int64"), 0)
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return pd.DataFrame({"dimension": np.repeat(first.index.to_numpy(), lengths), "period": starts + within})
+    return np.repeat(np.arange(len(starts)), lengths), np.repeat(starts, lengths) + within

@@ -1,10 +1,9 @@
-"""Small results: from an Ibis expression to pandas, and from pandas to the rows of a report."""
+"""Small results: from an Ibis expression to pandas, and numbers that can be relied on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ import ibis
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
-from include.schemas.reports import ReportType
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -68,16 +65,3 @@ def ratio(numerator: Any, denominator: Any) -> npt.NDArray[np.float64]:
 def records(frame: pd.DataFrame) -> list[Any]:
     """The rows as named tuples."""
     return list(frame.itertuples(index=False))
-
-
-def report_rows(frame: pd.DataFrame, report_type: ReportType) -> pd.DataFrame:
-    """The declared fields, in their order; floating-point numbers rounded to what can be relied on."""
-    rows = pd.DataFrame({name: frame[name] for name in report_type.fields}).reset_index(drop=True)
-    for name in rows.select_dtypes("float").columns:
-        rows[name] = significant(rows[name])
-    return rows
-
-
-def nothing_found(rows: pd.DataFrame, as_of: date) -> list[str]:
-    """What the header of a report without rows says."""
-    return [] if len(rows) else [f"There is nothing to report up to {as_of.isoformat()}."]
