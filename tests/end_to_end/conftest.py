@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,16 +21,10 @@ from airflow.models import DagRun
 
 import configs
 from include.elastic.node import EmbeddedNode
-from tests.servers import elasticsearch_node
+from tests.servers import elasticsearch_node, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_TO_FINISH = 420
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

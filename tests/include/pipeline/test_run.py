@@ -7,22 +7,15 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 import configs
-from include.pipeline.run import Run, said_plainly
+from include.pipeline.run import said_plainly
 from include.problem import Problem
+from tests.runs import BY_HAND
 
-RUN = Run(
+RUN = replace(
+    BY_HAND,
     run_id="scheduled__2024-05-02T00:00:00+00:00",
     run_type="scheduled",
     started_at=datetime(2024, 5, 2, tzinfo=UTC),
-    interval_start=None,
-    interval_end=None,
-    as_of=None,
-    start=None,
-    end=None,
-    dimensions=(),
-    analyses=(),
-    full_refresh=False,
-    dry_run=False,
 )
 NEWEST = date(2024, 4, 20)
 

@@ -11,24 +11,11 @@ from include.pipeline.run import Run
 from include.pipeline.window import Window, window
 from include.schemas.source_kinds import SOURCE_KINDS
 from include.sources.definition import Source
+from tests.runs import BY_HAND
 
-RUN = Run(
-    run_id="manual",
-    run_type="manual",
-    started_at=datetime(2024, 5, 2, tzinfo=UTC),
-    interval_start=None,
-    interval_end=None,
-    as_of=None,
-    start=None,
-    end=None,
-    dimensions=(),
-    analyses=(),
-    full_refresh=False,
-    dry_run=False,
-)
 PERIOD = {"interval_start": datetime(2024, 4, 1, tzinfo=UTC), "interval_end": datetime(2024, 5, 1, tzinfo=UTC)}
-SCHEDULED = replace(RUN, run_type="scheduled", **PERIOD)
-BACKFILL = replace(RUN, run_type="backfill", **PERIOD)
+SCHEDULED = replace(BY_HAND, run_type="scheduled", **PERIOD)
+BACKFILL = replace(BY_HAND, run_type="backfill", **PERIOD)
 WATERMARK = datetime(2024, 4, 20, 12)
 KINDS = tuple(SOURCE_KINDS)
 
@@ -38,19 +25,19 @@ def source(kind: str, changed_at: str | None = None) -> Source:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("run", [RUN, SCHEDULED])
+@pytest.mark.parametrize("run", [BY_HAND, SCHEDULED])
 def test_the_first_load_reads_everything(run: Run, kind: str) -> None:
     assert window(run, source(kind, "changed"), None) == Window()
     assert window(run, source(kind), None) == Window()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("run", [RUN, SCHEDULED, BACKFILL])
+@pytest.mark.parametrize("run", [BY_HAND, SCHEDULED, BACKFILL])
 def test_a_full_refresh_reads_everything(run: Run, kind: str) -> None:
     assert window(replace(run, full_refresh=True), source(kind, "changed"), WATERMARK) == Window()
 
 
-@pytest.mark.parametrize("run", [RUN, SCHEDULED, BACKFILL, replace(RUN, full_refresh=True)])
+@pytest.mark.parametrize("run", [BY_HAND, SCHEDULED, BACKFILL, replace(BY_HAND, full_refresh=True)])
 def test_parameters_come_first_and_are_for_sessions(run: Run) -> None:
     asked = replace(run, start=date(2024, 1, 1), end=date(2024, 1, 31))
     days = Window(date(2024, 1, 1), date(2024, 1, 31), moves_watermark=False)
@@ -74,7 +61,7 @@ def test_those_days_are_the_business_time_zone_s(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "products"])
-@pytest.mark.parametrize("run", [RUN, SCHEDULED])
+@pytest.mark.parametrize("run", [BY_HAND, SCHEDULED])
 def test_with_a_change_time_it_goes_on_from_the_watermark(run: Run, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configs, "LOOKBACK_DAYS", 2)
     assert window(run, source(kind, "changed"), WATERMARK) == Window(changed_since=datetime(2024, 4, 18, 12))
@@ -94,4 +81,4 @@ def test_products_are_read_whole() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_by_hand_it_reads_everything(kind: str) -> None:
-    assert window(RUN, source(kind), WATERMARK) == Window()
+    assert window(BY_HAND, source(kind), WATERMARK) == Window()
