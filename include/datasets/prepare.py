@@ -1,5 +1,6 @@
 """From what a person wrote after DATA= to a sources.yaml."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from include.datasets.cdnow import write_cdnow
@@ -10,26 +11,28 @@ from include.problem import Problem
 DEMO_SESSIONS, DEMO_SEED = 100_000, 1
 
 
+def _write_demo(folder: Path) -> None:
+    if not is_written(folder, sessions=DEMO_SESSIONS, seed=DEMO_SEED):
+        write_shop(folder, sessions=DEMO_SESSIONS, seed=DEMO_SEED)
+
+
+READY_MADE: dict[str, Callable[[Path], None]] = {
+    "demo": _write_demo,
+    "cdnow": write_cdnow,
+    "completejourney": write_completejourney,
+}
+
+
 def prepare(data: str, var_dir: str | Path) -> Path:
     """The sources.yaml of `data`: demo, cdnow or completejourney, written under `var_dir`, or a folder of one's own."""
-    if data == "demo":
-        folder = Path(var_dir) / "data" / "demo"
-        if not is_written(folder, sessions=DEMO_SESSIONS, seed=DEMO_SEED):
-            write_shop(folder, sessions=DEMO_SESSIONS, seed=DEMO_SEED)
-        return (folder / "sources.yaml").resolve()
-    if data == "cdnow":
-        folder = Path(var_dir) / "data" / "cdnow"
-        write_cdnow(folder)
-        return (folder / "sources.yaml").resolve()
-    if data == "completejourney":
-        folder = Path(var_dir) / "data" / "completejourney"
-        write_completejourney(folder)
+    if data in READY_MADE:
+        folder = Path(var_dir) / "data" / data
+        READY_MADE[data](folder)
         return (folder / "sources.yaml").resolve()
     folder = Path(data).expanduser()
     if not folder.is_dir():
         raise Problem(
-            f"DATA={data}: there is no such folder; "
-            "give demo, cdnow, completejourney, or the folder with your sources.yaml."
+            f"DATA={data}: there is no such folder; give {', '.join(READY_MADE)}, or the folder with your sources.yaml."
         )
     sources = folder / "sources.yaml"
     if not sources.is_file():

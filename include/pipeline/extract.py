@@ -10,7 +10,7 @@ from include.pipeline.run import run_from_context, said_plainly
 from include.pipeline.window import window
 from include.quality.extract import extract_rows
 from include.sources.definition import Source, load_sources
-from include.sources.read import check_source, read_source
+from include.sources.read import read_source, value_format
 from include.staging.watermark import read_watermark
 
 if TYPE_CHECKING:
@@ -24,22 +24,17 @@ def extract(context: Context, kind: str) -> dict[str, Any]:
     with said_plainly():
         run = run_from_context(context)
         source = configured_source(kind)
-        options = check_source(source).options
+        options = value_format(source)
         wanted = window(run, source, read_watermark(source))
         log.info("%s: %s", kind, wanted)
-        bounds: dict[str, Any] = {
-            "start": wanted.first_day,
-            "end": wanted.last_day,
-            "changed_since": wanted.changed_since,
-        }
         found = extract_rows(
             source,
-            read_source(source, options, **bounds),
+            read_source(source, options, **wanted.bounds),
             options,
             target=run.folder,
             run_id=run.run_id,
             latest=run.latest_instant,
-            **bounds,
+            **wanted.bounds,
         )
         return found.as_reference()
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import configs
@@ -34,6 +35,11 @@ class Window:
     last_day: date | None = None
     changed_since: datetime | None = None
     moves_watermark: bool = True
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """As `read_source` and `extract_rows` take them."""
+        return {"start": self.first_day, "end": self.last_day, "changed_since": self.changed_since}
 
     def __str__(self) -> str:
         if self.changed_since:

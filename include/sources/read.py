@@ -8,7 +8,7 @@ from datetime import date, datetime
 import configs
 from include.sources.csv import csv_header, read_csv, resolve_csv_options
 from include.sources.csv_files import csv_files
-from include.sources.definition import CsvOptions, Source, ValueFormat
+from include.sources.definition import CsvOptions, DatabaseOptions, Source, ValueFormat
 from include.sources.problems import SourceError
 from include.sources.raw_batch import RawBatch
 from include.sources.source_check import SourceCheck
@@ -22,7 +22,7 @@ def read_source(
     end: date | None = None,
     changed_since: datetime | None = None,
 ) -> Iterator[RawBatch]:
-    """The rows of a source as raw batches; `options` as `check_source` gives them, which CSV is asked for without.
+    """The rows of a source as raw batches; `options` as `value_format` gives them, which CSV is asked for without.
 
     A database leaves out most of what is not wanted: sessions that began before the day `start` or after `end`, and
     rows that changed before `changed_since` (UTC without a zone). A few more come; files come whole.
@@ -39,6 +39,11 @@ def read_source(
     else:
         raise _unreadable(source)
     return read(source, batch_rows=configs.EXTRACT_BATCH_ROWS, start=start, end=end, changed_since=changed_since)
+
+
+def value_format(source: Source) -> ValueFormat:
+    """How a source writes its values: told from its files, or the time zone of a database's times that carry none."""
+    return resolve_csv_options(source) if source.connector == "csv" else DatabaseOptions(timezone=source.timezone)
 
 
 def check_source(source: Source) -> SourceCheck:

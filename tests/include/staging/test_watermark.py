@@ -14,11 +14,12 @@ from include.pipeline.run import Run
 from include.pipeline.window import window
 from include.quality.extract import extract_rows
 from include.sources.definition import Source, load_sources
-from include.sources.read import check_source, read_source
+from include.sources.read import read_source, value_format
 from include.staging.merge import merge
 from include.staging.snapshot import load_snapshot
 from include.staging.storage import storage
 from include.staging.watermark import move_watermarks, read_watermark
+from tests.runs import BY_HAND
 
 SOURCES = """
 sessions:
@@ -33,20 +34,6 @@ customers:
   columns: {client: client, download_date: came}
   csv: {delimiter: ",", date_format: iso, timezone: UTC}
 """
-RUN = Run(
-    run_id="manual",
-    run_type="manual",
-    started_at=datetime(2025, 1, 1, tzinfo=UTC),
-    interval_start=None,
-    interval_end=None,
-    as_of=None,
-    start=None,
-    end=None,
-    dimensions=(),
-    analyses=(),
-    full_refresh=False,
-    dry_run=False,
-)
 BEGIN = datetime(2024, 1, 1)
 
 
@@ -76,16 +63,15 @@ class Shop:
         windows = {}
         for source in self.sources():
             wanted = windows[source.name] = window(run, source, read_watermark(source))
-            bounds = {"start": wanted.first_day, "end": wanted.last_day, "changed_since": wanted.changed_since}
-            options = check_source(source).options
+            options = value_format(source)
             landed[source.name] = extract_rows(
                 source,
-                read_source(source, options, **bounds),
+                read_source(source, options, **wanted.bounds),
                 options,
                 target=storage(configs.STAGING_URL) / "runs" / run.key,
                 run_id=run.run_id,
                 latest=datetime(2025, 1, 1),
-                **bounds,
+                **wanted.bounds,
             )
         files = {name: one.files for name, one in landed.items()}
         merged = merge(files, run_key=run.key, time_zone="UTC", full_refresh=run.full_refresh)
@@ -121,7 +107,7 @@ def test_only_what_changed_is_loaded_again(tmp_path: Path, monkeypatch: pytest.M
     shop = place(monkeypatch, tmp_path)
     rows = {f"s{day}": row(day, 10, day) for day in range(10)}
     shop.write(rows)
-    assert shop.load(replace(RUN, run_id="one")) == 10
+    assert shop.load(replace(BY_HAND, run_id="one")) == 10
     sessions, customers = shop.sources()
     assert read_watermark(sessions) == BEGIN + timedelta(days=9)
     assert read_watermark(customers) is None  # nothing says when it changed
@@ -129,7 +115,7 @@ def test_only_what_changed_is_loaded_again(tmp_path: Path, monkeypatch: pytest.M
     rows["s1"] = row(1, 99, 10)
     rows["late"] = row(3, 5, 8)
     shop.write(rows)
-    assert shop.load(replace(RUN, run_id="two")) == 5  # s7, s8, s9; the correction; the late one
+    assert shop.load(replace(BY_HAND, run_id="two")) == 5  # s7, s8, s9; the correction; the late one
     assert {line[0]: int(line[4]) for line in shop.staged()} == {
         **{f"s{day}": 10 for day in range(10)},
         "s1": 99,
@@ -140,9 +126,9 @@ def test_only_what_changed_is_loaded_again(tmp_path: Path, monkeypatch: pytest.M
 def test_it_moves_only_when_what_was_staged_is_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = place(monkeypatch, tmp_path)
     shop.write({"s1": row(1, 10, 1)})
-    shop.load(replace(RUN, run_id="one"), killed_before_indexing=True)
+    shop.load(replace(BY_HAND, run_id="one"), killed_before_indexing=True)
     assert read_watermark(shop.sources()[0]) is None
-    shop.load(replace(RUN, run_id="two"))
+    shop.load(replace(BY_HAND, run_id="two"))
     assert read_watermark(shop.sources()[0]) == BEGIN + timedelta(days=1)
 
 
@@ -150,17 +136,17 @@ def test_a_run_for_a_period_leaves_it(tmp_path: Path, monkeypatch: pytest.Monkey
     """Else the next run would take everything before for loaded."""
     shop = place(monkeypatch, tmp_path)
     shop.write({"s1": row(1, 10, 1), "s5": row(5, 10, 5)})
-    shop.load(replace(RUN, run_id="one", start=(BEGIN + timedelta(days=5)).date()))
+    shop.load(replace(BY_HAND, run_id="one", start=(BEGIN + timedelta(days=5)).date()))
     assert [line[0] for line in shop.staged()] == ["s5"]
     assert read_watermark(shop.sources()[0]) is None
-    shop.load(replace(RUN, run_id="two"))
+    shop.load(replace(BY_HAND, run_id="two"))
     assert [line[0] for line in shop.staged()] == ["s1", "s5"]
 
 
 def test_another_mapping_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = place(monkeypatch, tmp_path)
     shop.write({"s1": row(1, 10, 1), "s30": row(30, 10, 30)})
-    shop.load(replace(RUN, run_id="one"))
+    shop.load(replace(BY_HAND, run_id="one"))
     source = shop.sources()[0]
     assert read_watermark(source) is not None
     assert read_watermark(replace(source, dimensions={"region": "region"})) is None
@@ -191,7 +177,7 @@ def test_any_history_ends_where_one_load_of_everything_does(
                     continue  # the source itself holds the newest version
                 rows[f"s{which}"] = row(day, paid, changed, f"c{which % 4}")
             shop.write(rows)
-            run = replace(RUN, run_id=f"step {step}")
+            run = replace(BY_HAND, run_id=f"step {step}")
             start = BEGIN.replace(tzinfo=UTC) + timedelta(days=first)
             end = start + timedelta(days=length)
             if kind == "backfill":
@@ -201,8 +187,8 @@ def test_any_history_ends_where_one_load_of_everything_does(
             shop.load(run, killed_before_indexing=kind == "killed")
             if kind == "twice":
                 shop.load(run)
-        shop.load(replace(RUN, run_id="last"))
+        shop.load(replace(BY_HAND, run_id="last"))
         found = shop.staged()
         monkeypatch.setattr(configs, "STAGING_URL", str(shop.folder / "at once"))
-        shop.load(replace(RUN, run_id="at once", full_refresh=True))
+        shop.load(replace(BY_HAND, run_id="at once", full_refresh=True))
         assert found == shop.staged()
