@@ -3,10 +3,12 @@
 The home is set before anything imports airflow: no test reads or writes a person's own.
 """
 
+import asyncio
 import os
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,32 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
         yield started
         started.close()
+
+
+@contextmanager
+def _without_the_loop_of_the_browser(item: pytest.Item) -> Iterator[None]:
+    """Playwright leaves its event loop running in this thread, where other libraries take it for their caller's."""
+    if "browser" in getattr(item, "fixturenames", ()):
+        yield
+        return
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    with _without_the_loop_of_the_browser(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    with _without_the_loop_of_the_browser(item):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

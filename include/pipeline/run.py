@@ -82,7 +82,7 @@ def run_from_context(context: Context) -> Run:
     def day(name: str) -> date | None:
         return date.fromisoformat(params[name]) if params.get(name) else None
 
-    run_type = str(dag_run.run_type)
+    run_type = dag_run.run_type.value
     has_period = run_type in SCHEDULED
     run = Run(
         run_id=dag_run.run_id,

@@ -189,7 +189,7 @@ def test_ctrl_c_stops_everything_it_started(running: MakeRun, var_dir: Path) -> 
 def test_a_second_run_ends_in_the_same_state_and_leaves_nothing_running(var_dir: Path, first_checksum: str) -> None:
     # No download: whoever tried would fail at these addresses.
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "PIP_INDEX_URL": "http://127.0.0.1:9"}
-    with make_run(var_dir, "ONCE=1", **nowhere) as again:
+    with make_run(var_dir, "DATA=cdnow", "ONCE=1", **nowhere) as again:
         assert again.process.wait(timeout=420) == 0, again.text
     assert processes_of(var_dir) == []
     with embedded_node(var_dir, port=0) as node:

@@ -16,11 +16,6 @@ BEGIN = pd.Timestamp("2024-07-01")  # no stale version of a session was changed 
 WEEK = pd.Timedelta(weeks=1)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # lifetimes on pandas 3.
-    config.addinivalue_line("filterwarnings", "ignore:The 'mode.chained_assignment' option is deprecated")
-
-
 @dataclass(frozen=True)
 class WrittenShop:
     """The good rows of each file, and the truth beside them. `boxes` and `loose goods` are lines like any other."""

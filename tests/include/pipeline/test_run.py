@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
+from airflow.sdk.api.datamodels._generated import DagRun, DagRunType
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 import configs
-from include.pipeline.run import said_plainly
+from include.pipeline.run import run_from_context, said_plainly
 from include.problem import Problem
 from tests.runs import BY_HAND
 
@@ -53,3 +55,19 @@ def test_a_problem_fails_the_task_with_its_sentence(retry: bool, kind: type[Exce
         raise problem
     assert type(raised.value) is kind
     assert str(raised.value) == "The shop is closed; come back tomorrow."
+
+
+@pytest.mark.parametrize("kind", DagRunType)
+def test_only_scheduled_runs_and_backfills_are_for_a_period(kind: DagRunType) -> None:
+    begin, end = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 5, 2, tzinfo=UTC)
+    dag_run = DagRun.model_construct(
+        run_id="one", run_type=kind, run_after=end, start_date=end, data_interval_start=begin, data_interval_end=end
+    )
+    context: Any = {
+        "dag_run": dag_run,
+        "params": {"dimensions": [], "analyses": [], "full_refresh": False, "dry_run": False},
+    }
+    run = run_from_context(context)
+    has_period = kind in (DagRunType.SCHEDULED, DagRunType.BACKFILL)
+    assert (run.interval_start, run.interval_end) == ((begin, end) if has_period else (None, None))
+    assert (run.is_scheduled, run.is_backfill) == (kind is DagRunType.SCHEDULED, kind is DagRunType.BACKFILL)
