@@ -40,6 +40,19 @@ def prepare(data: str, var_dir: str | Path) -> Path:
     return sources.resolve()
 
 
+def require_same_data(data: str, sources_file: Path, var_dir: Path) -> None:
+    """Raise a `Problem` when other data than this was loaded into `var_dir` before: loads add up, so both would mix."""
+    noted = var_dir / "data_loaded"
+    name = data if data in READY_MADE else str(sources_file)
+    before = noted.read_text(encoding="utf-8") if noted.exists() else name
+    if before != name:
+        raise Problem(
+            f"{var_dir} holds what was loaded from {before}, and {name} would be mixed with it; "
+            "run `make clean` first, or set VAR_DIR to a folder of its own."
+        )
+    noted.write_text(name, encoding="utf-8")
+
+
 def time_zone(data: str) -> str | None:
     """The time zone whose days a ready-made data set is about, where it is not that of configs.py."""
     return SHOP_TIMEZONE if data == "completejourney" else None

@@ -52,7 +52,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _run(console: Console, data: str, *, once: bool) -> int:
-    from include.datasets.prepare import prepare, time_zone
+    from include.datasets.prepare import prepare, require_same_data, time_zone
 
     var_dir = Path(configs.VAR_DIR).resolve()
     var_dir.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,7 @@ def _run(console: Console, data: str, *, once: bool) -> int:
     with contextlib.ExitStack() as stack:
         services = stack.enter_context(Services(var_dir / "processes.json", var_dir / "logs"))
         sources_file = prepare(data, var_dir)
+        require_same_data(data, sources_file, var_dir)
         if not os.environ.get("BUSINESS_TIMEZONE") and (zone := time_zone(data)):
             os.environ["BUSINESS_TIMEZONE"] = zone
         environment = airflow_environment(

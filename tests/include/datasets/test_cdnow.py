@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from include.datasets.cdnow import master_file, purchase_lines, write_cdnow
-from include.datasets.prepare import prepare
+from include.datasets.prepare import prepare, require_same_data
 from include.problem import Problem
 from include.sources.definition import load_sources
 from include.sources.read import check_source, read_source
@@ -73,3 +73,14 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
         prepare(str(tmp_path / "nothing"), tmp_path / "var")
     (tmp_path / "sources.yaml").write_text("sessions:\n")
     assert prepare(str(tmp_path), tmp_path / "var") == tmp_path / "sources.yaml"
+
+
+def test_other_data_does_not_come_on_top(tmp_path: Path) -> None:
+    own = tmp_path / "own" / "sources.yaml"
+    require_same_data("demo", tmp_path / "data" / "demo" / "sources.yaml", tmp_path)
+    require_same_data("demo", tmp_path / "moved" / "demo" / "sources.yaml", tmp_path)
+    with pytest.raises(
+        Problem, match=r"loaded from demo, and .*own/sources.yaml would be mixed .* `make clean`"
+    ):
+        require_same_data(str(own.parent), own, tmp_path)
+    require_same_data("demo", tmp_path / "data" / "demo" / "sources.yaml", tmp_path)
