@@ -79,8 +79,6 @@ def test_other_data_does_not_come_on_top(tmp_path: Path) -> None:
     own = tmp_path / "own" / "sources.yaml"
     require_same_data("demo", tmp_path / "data" / "demo" / "sources.yaml", tmp_path)
     require_same_data("demo", tmp_path / "moved" / "demo" / "sources.yaml", tmp_path)
-    with pytest.raises(
-        Problem, match=r"loaded from demo, and .*own/sources.yaml would be mixed .* `make clean`"
-    ):
+    with pytest.raises(Problem, match=r"loaded from demo, and .*own/sources.yaml would be mixed .* `make clean`"):
         require_same_data(str(own.parent), own, tmp_path)
     require_same_data("demo", tmp_path / "data" / "demo" / "sources.yaml", tmp_path)
