@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 import configs
+from include.sources.blanks import ends
 from include.sources.csv_files import CsvFile, csv_files
 from include.sources.csv_format import (
     Ambiguous,
@@ -399,8 +400,9 @@ class _CsvReader:
         found = {}
         if self.stream.has_stand_ins:
             needed = [columns[position] for position in self.positions.values()]
-            masks = [_numpy(pc.match_substring_regex(column, STAND_IN.pattern)) for column in needed]
-            found[NOT_VALID_TEXT] = np.logical_or.reduce(masks)
+            suspects = [column for column in needed if STAND_IN_BYTES in _bytes(column)]
+            masks = [_numpy(pc.match_substring_regex(column, STAND_IN.pattern)) for column in suspects]
+            found[NOT_VALID_TEXT] = np.logical_or.reduce([np.zeros(rows, bool), *masks])
         # What swallows the rest of the file is the last value of the last row, and no quote ends it.
         if ends_the_file and line_breaks(columns[-1][-1].as_py()) and not self.stream.tail.rstrip().endswith(b'"'):
             found[QUOTE_NOT_CLOSED] = np.arange(rows) == rows - 1
@@ -433,16 +435,25 @@ def _numpy(mask: pa.Array) -> npt.NDArray[np.bool_]:
     return found
 
 
+def _bytes(column: pa.Array) -> bytes:
+    """All values of a column as the parser made it, one behind the other."""
+    data = column.buffers()[2]
+    return b"" if data is None else data.to_pybytes()
+
+
 def _blank(column: pa.Array) -> npt.NDArray[np.bool_]:
-    return _numpy(pc.or_(pc.utf8_is_space(column), pc.equal(pc.binary_length(column), 0)))
+    empty, first, _ = ends(column)
+    if first.any():
+        empty[first] = _numpy(pc.utf8_is_space(column.filter(pa.array(first))))
+    return empty
 
 
 def _breaks_within(columns: list[pa.Array], rows: int) -> npt.NDArray[np.int64]:
     """How many line breaks are in each row's values."""
     found = np.zeros(rows, dtype=np.int64)
     for column in columns:
-        values = np.frombuffer(column.buffers()[2] or b"", dtype=np.uint8)
-        if not ((values == ord("\n")) | (values == ord("\r"))).any():
+        text = _bytes(column)
+        if b"\n" not in text and b"\r" not in text:
             continue  # nearly always, and far cheaper than counting
         count = [pc.count_substring(column, pattern).to_numpy() for pattern in ("\n", "\r", "\r\n")]
         found += count[0] + count[1] - count[2]

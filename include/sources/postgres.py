@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.csv
 
-from include.schemas.source_kinds import ColumnType
+from include.sources.database_problems import (
+    CONNECTION_LOST,
+    LOGIN_REFUSED,
+    database_problem,
+    no_connection,
+)
+from include.sources.database_types import TIMES, arrow_type, refuse_same_names, type_name
 from include.sources.definition import DatabaseOptions, Source
-from include.sources.problems import SourceError, SourceUnreachable
 from include.sources.raw_batch import NOT_VALID_TEXT, ROW_COLUMN, MalformedRow, RawBatch
 from include.sources.relation import bounds, date_column, display_name, located_columns, uses
 from include.sources.source_check import SourceCheck
@@ -29,8 +34,6 @@ if TYPE_CHECKING:
 BATCH_BYTES = 8_000_000  # a batch ends here however few its rows: one value may be large
 NEWEST_TIMEOUT_SECONDS = 10  # `check` gives up asking for the newest change then: without an index it reads all rows
 MALFORMED_TEXT_CHARACTERS = 10_000
-TIMES = {"timestamptz": True, "timestamp": False, "date": False}  # whether it has a time zone
-INTEGERS = ("int2", "int4", "int8")
 
 
 def read_postgres(
@@ -50,8 +53,11 @@ def read_postgres(
     with _said_plainly(source), _connected(source) as connection:
         there = _described(connection, source)
         found = located_columns(source, display_name(source), list(there))
-        types = {column: _arrow_type(there[found[column]], kinds) for column, kinds in uses(source).items()}
-        times = {one: TIMES[name] for one in found if (name := _type_name(there[found[one]])) in TIMES}
+        types = {}
+        for column, kinds in uses(source).items():
+            one = there[found[column]]
+            types[column] = arrow_type(type_name(one.type_code), kinds, precision=one.precision, scale=one.scale)
+        times = {one: TIMES[name] for one in found if (name := type_name(there[found[one]].type_code)) in TIMES}
         limits = bounds(source, times, start=start, end=end, changed_since=changed_since)
         select = _select(source, there, found, limits, times)
         without_encoding = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
@@ -72,7 +78,7 @@ def check_postgres(source: Source) -> SourceCheck:
         plan = connection.execute(SQL("EXPLAIN (FORMAT JSON) {}").format(select)).fetchone()
         newest = source.changed_at or date_column(source)
         value = None
-        if newest and _type_name(there[found[newest]]) in TIMES:
+        if newest and type_name(there[found[newest]].type_code) in TIMES:
             try:
                 with connection.transaction():
                     connection.execute(SQL(f"SET LOCAL statement_timeout = '{NEWEST_TIMEOUT_SECONDS}s'"))
@@ -89,7 +95,7 @@ def check_postgres(source: Source) -> SourceCheck:
             unused_columns=tuple(name for name in there if name not in found.values()),
             options=DatabaseOptions(timezone=source.timezone),
             rows=int(plan[0][0]["Plan"]["Plan Rows"]) if plan else None,
-            types={column: _type_name(there[name]) for column, name in found.items()},
+            types={column: type_name(there[name].type_code) for column, name in found.items()},
             newest=value,
         )
 
@@ -124,38 +130,8 @@ def _described(connection: Connection[Any], source: Source) -> dict[str, Column]
     from psycopg.sql import SQL
 
     columns = connection.execute(SQL("SELECT * FROM {} LIMIT 0").format(_relation(source))).description or []
-    found = {column.name: column for column in columns}
-    if len(found) < len(columns):
-        raise SourceError(f"{source.name}: the query gives two columns the same name; rename one of them with AS.")
-    return found
-
-
-def _type_name(column: Column) -> str:
-    from psycopg import adapters
-
-    known = adapters.types.get(column.type_code)
-    if known is None:
-        return f"type {column.type_code}"
-    return f"{known.name}[]" if known.array_oid == column.type_code else known.name
-
-
-def _arrow_type(column: Column, kinds: frozenset[ColumnType]) -> pa.DataType:
-    name, text = _type_name(column), pa.string()
-    if kinds == {"instant"}:
-        instants = {"timestamptz": pa.timestamp("us", tz="UTC"), "timestamp": pa.timestamp("us"), "date": pa.date32()}
-        return instants.get(name, text)
-    if kinds == {"boolean"}:
-        return pa.bool_() if name == "bool" else text
-    if kinds and kinds <= {"money", "number"} and name in INTEGERS:
-        return pa.int64()
-    if kinds == {"number"} and name in ("float4", "float8"):
-        return pa.float64()
-    # A numeric as a number stays text: its way through a decimal may round the last digit otherwise.
-    if "money" in kinds and kinds <= {"money", "number"} and name == "numeric" and column.precision:
-        scale = column.scale or 0
-        if column.precision <= 38 and 0 <= scale <= column.precision:
-            return pa.decimal128(column.precision, scale)
-    return text
+    refuse_same_names(source, [column.name for column in columns])
+    return {column.name: column for column in columns}
 
 
 def _select(
@@ -171,7 +147,7 @@ def _select(
     kinds = uses(source)
     columns = []
     for column, name in found.items():
-        is_text = _type_name(there[name]) == "bool" and kinds[column] != {"boolean"}
+        is_text = type_name(there[name].type_code) == "bool" and kinds[column] != {"boolean"}
         columns.append(SQL("{}::text" if is_text else "{}").format(Identifier(name)))
     conditions: list[Composable] = []
     for column, comparison, value in limits:
@@ -260,42 +236,15 @@ def _said_plainly(source: Source) -> Iterator[None]:
     """Errors of the driver and the server as `SourceError`s."""
     import psycopg
     from airflow.sdk.exceptions import AirflowNotFoundException
-    from psycopg import errors
 
-    where, connection = display_name(source), source.connection
     try:
         yield
     except AirflowNotFoundException:
-        raise SourceError(
-            f"{source.name}: there is no Airflow connection {connection!r}; create it, or correct `connection` "
-            "in sources.yaml."
-        ) from None
-    except (errors.UndefinedTable, errors.InvalidSchemaName) as error:
-        raise SourceError(f"{source.name}: {_reason(error)}; correct it in sources.yaml.") from None
-    except errors.InsufficientPrivilege as error:
-        raise SourceError(
-            f"{source.name}: {_reason(error)}; grant SELECT on it (and USAGE on its schema) to the user of the "
-            f"connection {connection!r}."
-        ) from None
-    except errors.QueryCanceled as error:
-        raise SourceUnreachable(
-            f"{source.name}: reading {where} was stopped by the database ({_reason(error)}); run it again, or raise "
-            "its statement_timeout."
-        ) from None
-    except (errors.OperationalError, errors.InterfaceError) as error:
-        reason = _reason(error)
-        if error.sqlstate is None and any(sign in reason for sign in LOGIN):
-            raise SourceError(
-                f"{source.name}: the database refused the login ({reason}); correct the connection {connection!r}."
-            ) from None
-        raise SourceUnreachable(
-            f"{source.name}: the database of the connection {connection!r} does not answer, or no longer ({reason}); "
-            "check the network and the connection."
-        ) from None
+        raise no_connection(source) from None
     except psycopg.Error as error:
-        raise SourceError(f"{source.name}: {where} cannot be read ({_reason(error)}); correct it there.") from None
-
-
-def _reason(error: Exception) -> str:
-    said = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
-    return " ".join(said.split())[:200].rstrip(".") or type(error).__name__
+        reason = error.diag.message_primary or str(error) or type(error).__name__
+        state = error.sqlstate or ""
+        if not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            # A login that fails has no code, only words.
+            state = LOGIN_REFUSED if any(sign in reason for sign in LOGIN) else CONNECTION_LOST
+        raise database_problem(source, state, reason) from None

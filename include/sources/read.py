@@ -9,7 +9,6 @@ import configs
 from include.sources.csv import csv_header, read_csv, resolve_csv_options
 from include.sources.csv_files import csv_files
 from include.sources.definition import CsvOptions, DatabaseOptions, Source, ValueFormat
-from include.sources.problems import SourceError
 from include.sources.raw_batch import RawBatch
 from include.sources.source_check import SourceCheck
 
@@ -36,8 +35,10 @@ def read_source(
         )
     if source.connector == "postgres":
         from include.sources.postgres import read_postgres as read
+    elif source.connector == "redshift":
+        from include.sources.redshift import read_redshift as read
     else:
-        raise _unreadable(source)
+        from include.sources.bigquery import read_bigquery as read
     return read(source, batch_rows=configs.EXTRACT_BATCH_ROWS, start=start, end=end, changed_since=changed_since)
 
 
@@ -52,8 +53,10 @@ def check_source(source: Source) -> SourceCheck:
         return _check_csv(source)
     if source.connector == "postgres":
         from include.sources.postgres import check_postgres as check
+    elif source.connector == "redshift":
+        from include.sources.redshift import check_redshift as check
     else:
-        raise _unreadable(source)
+        from include.sources.bigquery import check_bigquery as check
     return check(source)
 
 
@@ -68,11 +71,4 @@ def _check_csv(source: Source) -> SourceCheck:
         columns=tuple(columns[0]),
         unused_columns=tuple(column for column in columns[0] if column not in source.needed_columns),
         options=options,
-    )
-
-
-def _unreadable(source: Source) -> SourceError:
-    return SourceError(
-        f"{source.name}: the connector {source.connector!r} cannot be read by this version; "
-        "export to CSV, or remove it."
     )

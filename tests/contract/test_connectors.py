@@ -1,6 +1,5 @@
 """Every connector against the same contract: the same data give the same landed rows, byte for byte, as from CSV."""
 
-import csv
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,10 +15,11 @@ from include.sources.definition import Sources, load_sources
 from include.sources.read import check_source, read_source
 from include.staging.merge import merge
 from include.staging.storage import storage
+from tests.csv_connector import FORMAT, csv_text
 
 pytestmark = pytest.mark.contract
 
-CONNECTORS = ("postgres",)
+CONNECTORS = ("postgres", "redshift", "redshift_unload", "bigquery", "csv_on_s3", "csv_on_gcs")
 UTC_TIME = datetime(2024, 3, 31, 1, 30, 0, 123456, tzinfo=UTC)
 COLUMNS = {
     "sessions": {
@@ -97,25 +97,11 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
 }
 
 
-def written(value: Any) -> str:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def placed_in_files(folder: Path) -> Sources:
     sections: dict[str, Any] = {}
     for kind, columns in COLUMNS.items():
-        with (folder / f"{kind}.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows([written(value) for value in row] for row in ROWS[kind])
-        sections[kind] = {
-            "connector": "csv",
-            "path": f"{kind}.csv",
-            **MAPPING[kind],
-            "csv": {"timezone": "Europe/Berlin", "decimal": ".", "date_format": "iso"},
-        }
+        (folder / f"{kind}.csv").write_text(csv_text(columns, ROWS[kind]), newline="")
+        sections[kind] = {"connector": "csv", "path": f"{kind}.csv", **MAPPING[kind], "csv": FORMAT}
     (folder / "sources.yaml").write_text(yaml.safe_dump(sections))
     return load_sources(folder / "sources.yaml")
 
@@ -125,7 +111,8 @@ def placed_in(connector: Any, folder: Path, *, as_query: bool = False) -> Source
     for kind, columns in COLUMNS.items():
         connector.load(kind, columns, ROWS[kind])
         place = connector.place_query(kind) if as_query else connector.place(kind)
-        sections[kind] = {**place, **MAPPING[kind], "timezone": "Europe/Berlin"}
+        zone = {} if "csv" in place else {"timezone": FORMAT["timezone"]}
+        sections[kind] = {**place, **MAPPING[kind], **zone}
     (folder / "sources.yaml").write_text(yaml.safe_dump(sections))
     return load_sources(folder / "sources.yaml")
 

@@ -1,7 +1,4 @@
-"""The same data from a disk, zipped, and from a real S3 server gives the same rows.
-
-Google Cloud Storage has no server that could be started here; gs:// goes through the same file system interface.
-"""
+"""The same data from a disk, zipped, and from a real S3 server gives the same rows."""
 
 import gzip
 import json

@@ -20,7 +20,7 @@ from include.sources.raw_batch import (
     WRONG_NUMBER_OF_COLUMNS,
     RawBatch,
 )
-from include.sources.read import check_source, read_source
+from include.sources.read import check_source
 
 MakeSource = Callable[..., Source]
 
@@ -296,12 +296,3 @@ def test_check_source_reports_what_is_there(tmp_path: Path, make_source: MakeSou
     (tmp_path / "2.csv").write_text("c;a\n1;2\n")
     with pytest.raises(SourceError, match=r"2.csv has no column 'b'"):
         check_source(make_source("*.csv", "a", "b"))
-
-
-def test_connectors_that_this_version_cannot_read(make_source: MakeSource) -> None:
-    source = make_source("x", "a", connector="redshift")
-    for ask in (read_source, check_source):
-        with pytest.raises(
-            SourceError, match=r"sessions: the connector 'redshift' cannot be read by this version; expor"
-        ):
-            ask(source)

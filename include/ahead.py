@@ -1,0 +1,57 @@
+"""Work that waits and work that computes side by side: items are taken from an iterator by a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from queue import Full, Queue
+from typing import TypeVar
+
+T = TypeVar("T")
+SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_STOP = 5.0  # a thread that waits for a silent server is left behind
+_END = object()
+
+
+def ahead(items: Iterator[T], count: int) -> Iterator[T]:
+    """The same items in the same order; up to `count` of them are fetched before they are asked for.
+
+    `items` runs from its first to its last step in the thread, and is closed there when the reader stops early. What
+    it raises is raised here, after the items before it.
+    """
+    ready: Queue[object] = Queue(count)
+    over = threading.Event()
+    failure: list[BaseException] = []
+
+    def put(item: object) -> None:
+        while not over.is_set():
+            try:
+                ready.put(item, timeout=SECONDS_BETWEEN_LOOKS)
+            except Full:
+                continue
+            return
+
+    def fetch() -> None:
+        try:
+            for item in items:
+                put(item)
+                if over.is_set():
+                    break
+        except BaseException as error:  # raised again by the reader
+            failure.append(error)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+            put(_END)
+
+    thread = threading.Thread(target=fetch, name="ahead", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not _END:
+            yield item  # type: ignore[misc] # what was put is a T
+    finally:
+        over.set()
+        thread.join(SECONDS_TO_STOP)
+    if failure:
+        raise failure[0]
