@@ -2,7 +2,8 @@
 
     python -m benchmarks [--sizes 100k,1m] [--only bulk,analyses] [--repetitions 3]
 
-What is not measured anew keeps the result it has; each result is written as soon as it is there.
+What is not measured anew keeps the result it has, unless that is from another machine, other versions or settings; each
+result is written as soon as it is there.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ import configs
 from benchmarks import machine, page
 from benchmarks.measure import Case, Outcome, measured
 from benchmarks.scaling import scaling
-from benchmarks.staged_shop import shop
+from benchmarks.staged_shop import keep_apart, shop
 from include.problem import Problem
 
 FAMILIES = tuple(page.TITLES)
@@ -37,6 +39,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="keep shops and snapshots here; else they are deleted afterwards")
     arguments = parser.parse_args()
     console = Console()
+    if arguments.folder:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchmarks-", dir=arguments.folder or "/var/tmp") as scratch:
         folder = arguments.folder or Path(scratch)
         try:
@@ -76,25 +80,30 @@ def measure_all(
         module = import_module(f"benchmarks.{family}")
         for size in (min((BULK_SIZE, *sizes)),) if family == "bulk" else sizes:
             place = folder / str(size)
+            keep_apart(place)
             shop(place, size)
             for case in module.cases(size):
-                load = round(os.getloadavg()[0], 2)
+                before = {
+                    "measured_at": datetime.now(UTC).isoformat(timespec="minutes"),
+                    "load_average": round(os.getloadavg()[0], 2),
+                }
                 told = _teller(console, case)
                 found = measured(
                     case, place, repetitions=repetitions, told=told, around=getattr(module, "around", None)
                 )
-                done.append({**found, "load_average": load})
+                done.append({**found, **before})
                 console.print(_table(done[-1]))
                 write(described, done)
 
 
 def write(described: dict[str, Any], done: list[dict[str, Any]]) -> None:
-    """Write results and page; what was measured before and not anew stays."""
+    """Write results and page; what was measured before on the same machine, and not anew, stays."""
     kept: list[dict[str, Any]] = []
     if page.RESULTS.exists():
         anew = {(one["family"], one["name"], one["sessions"]) for one in done}
-        before = json.loads(page.RESULTS.read_text(encoding="utf-8"))["measurements"]
-        kept = [one for one in before if (one["family"], one["name"], one["sessions"]) not in anew]
+        before = json.loads(page.RESULTS.read_text(encoding="utf-8"))
+        if before["machine"] == described:
+            kept = [one for one in before["measurements"] if (one["family"], one["name"], one["sessions"]) not in anew]
     results = {"machine": described, "measurements": done + kept, "scaling": scaling(done + kept)}
     page.RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (configs.PROJECT_ROOT / page.PAGE).write_text(page.render(results), encoding="utf-8")

@@ -47,13 +47,11 @@ def run(case: Case, contender: str, folder: Path) -> Outcome:
     analysis, dimensions = case.detail["analysis"], tuple(case.detail["dimensions"])
     rows = staged.counts["sessions"]
     root = storage(configs.STAGING_URL)
-    files = {
-        name: [(root / file.path).path for file in staged.tables[name].files] for name in ("sessions", "customers")
-    }
+    files = {name: [(root / file.path).path for file in table.files] for name, table in staged.tables.items()}
     begun = time.perf_counter()
     if contender == OURS:
         tables = staged.analysis_tables(dimensions=dimensions, week_start="monday")
         compute(analysis, tables, as_of=as_of)
     else:
-        PEERS[analysis][contender](files["sessions"], files["customers"], dimensions, as_of)
+        PEERS[analysis][contender](files, dimensions, as_of)
     return Outcome(time.perf_counter() - begun, rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,12 @@ PACKAGES = (
 
 
 def described() -> dict[str, Any]:
-    """Processor, memory, load at the start, versions and the settings that matter."""
+    """Processor, memory, versions and the settings that matter: what makes results comparable."""
     return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="minutes"),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
-        "load_average_at_start": round(os.getloadavg()[0], 2),
         "versions": {
             "python": platform.python_version(),
             "elasticsearch node": configs.EMBEDDED_ELASTICSEARCH_VERSION,

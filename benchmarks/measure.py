@@ -28,6 +28,8 @@ from include.problem import Problem
 
 SECONDS_BETWEEN_SAMPLES = 0.1
 BYTES_PER_MB = 1_000_000
+# What would lead a contender to somebody's own data or cluster.
+PLACES = ("SOURCES_FILE", "STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR", "PROGRESS_DIR", "ELASTICSEARCH_URL")
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def apart(case: Case, contender: str, folder: Path) -> tuple[Outcome, float]:
         with log.open("wb") as sink:
             process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.contender", json.dumps(asked), str(answer)],
-                env={**os.environ, "VAR_DIR": str(folder / "var")},
+                env=environment(folder),
                 cwd=Path(__file__).resolve().parent.parent,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -128,6 +130,14 @@ def apart(case: Case, contender: str, folder: Path) -> tuple[Outcome, float]:
                 f"{case.family}, {case.name}: {contender} ended with exit code {code}: {lines[-1] if lines else ''}"
             )
         return Outcome(**json.loads(answer.read_text(encoding="utf-8"))), sampler.peak_bytes / BYTES_PER_MB
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The variables of this process, but with every place below `folder`."""
+    kept = {
+        name: value for name, value in os.environ.items() if name not in PLACES and not name.startswith("AIRFLOW_CONN_")
+    }
+    return {**kept, "VAR_DIR": str(folder / "var"), "AIRFLOW_HOME": str(folder / "var" / "airflow")}
 
 
 class MemorySampler:

@@ -17,6 +17,7 @@ RESULTS = Path(__file__).resolve().parent / "results.json"
 PAGE = "docs/benchmarks.md"
 TITLES = {
     "bulk": "Bulk writer",
+    "extraction": "Extraction",
     "csv_to_parquet": "CSV to staged Parquet",
     "quality_gate": "Rules and gate",
     "analyses": "Analyses",
@@ -46,7 +47,7 @@ def render(results: dict[str, Any]) -> str:
             continue
         parts.append(f"## {title}\n\n{inspect.getdoc(import_module(f'benchmarks.{family}'))}\n")
         for one in sorted(measurements, key=lambda one: (one["name"], one["sessions"])):
-            parts += [f"### {_heading(one)}\n", *_said_of_load(one), _table(one)]
+            parts += [f"### {_heading(one)}\n", *_said_of_moment(one), _table(one)]
     if results["scaling"]:
         parts.append(_scaling(results["scaling"]))
     return "\n".join(parts)
@@ -61,17 +62,19 @@ def _heading(one: dict[str, Any]) -> str:
     return f"{one['name'][0].upper()}{one['name'][1:]}, shop of {one['sessions']:,} sessions"
 
 
-def _said_of_load(one: dict[str, Any]) -> list[str]:
-    return [f"Load average of the machine before: {one['load_average']:.1f}.\n"] if "load_average" in one else []
+def _said_of_moment(one: dict[str, Any]) -> list[str]:
+    return [
+        f"Measured {one['measured_at'][:10]}; load average of the machine just before: {one['load_average']:.1f}.\n"
+    ]
 
 
 def _machine(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     settings = ", ".join(f"{name} {value:,}" for name, value in machine["settings"].items())
     return (
-        f"Measured {machine['measured_at'][:10]} on {machine['cores']} cores ({machine['processor']}) with "
-        f"{machine['memory_gb']} GB of memory, {machine['system']}; load average at the start "
-        f"{machine['load_average_at_start']}: more than 0 means that others were using the machine.\n\n"
+        f"Measured on {machine['cores']} cores ({machine['processor']}) with {machine['memory_gb']} GB of memory, "
+        f"{machine['system']}. A load average that is more than what the measurement before left behind means that "
+        "others were using the machine.\n\n"
         f"Versions: {versions}.\n\nSettings: {settings}.\n"
     )
 

@@ -24,6 +24,7 @@ from include.sources.definition import Source
 OURS, ALONE, COMPLETE = "set rules and gate", "Great Expectations", "Great Expectations, COMPLETE"
 LARGEST_FOR_COMPLETE = 100_000
 LARGEST_IN_ONE_FRAME = 1_000_000
+LARGEST_REPEATED = 1_000_000  # a larger one takes minutes
 
 
 def cases(sessions: int) -> list[Case]:
@@ -38,6 +39,7 @@ def cases(sessions: int) -> list[Case]:
             unit="rows",
             ours=OURS,
             contenders=(OURS, *alone, *complete),
+            repetitions=1 if sessions > LARGEST_REPEATED else None,
         )
     ]
 

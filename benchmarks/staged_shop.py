@@ -21,6 +21,13 @@ RUN = "benchmark"
 LATEST = datetime(2027, 1, 1)  # noqa: DTZ001 # instants are UTC without a zone; only dirty rows are later
 
 
+def keep_apart(folder: Path) -> None:
+    """From now on this process stages below `folder`, and not where the user's own data are."""
+    configs.STAGING_URL = str(folder / "var" / "staging")
+    configs.TEMPORARY_DIR = str(folder / "var" / "tmp")
+    configs.DATA_DOCS_DIR = str(folder / "var" / "data_docs")
+
+
 def shop(folder: Path, sessions: int) -> Path:
     """The folder of a shop of that size, written the first time it is asked for."""
     place = folder / "shop"

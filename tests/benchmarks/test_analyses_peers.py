@@ -1,0 +1,102 @@
+"""The peers compute what the analyses compute: the same numbers on a small shop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import configs
+from benchmarks.analyses import DIMENSIONS
+from benchmarks.analyses_peers import PEERS, REPORT
+from benchmarks.staged_shop import keep_apart, shop, staged
+from include.pipeline.analyse import compute
+from include.staging.snapshot import Snapshot
+
+FULL = ("rfm", "promotion_analytics")  # the others keep the newest periods, or the strongest pairs, only
+KEYS = {
+    "descriptive_statistics": ["dimension", "granularity", "period"],
+    "cohorts": ["dimension", "granularity", "period", "offset"],
+    "rfm": ["dimension", "recency_score", "frequency_score", "monetary_score"],
+    "funnels": ["dimension", "granularity", "period", "step_number"],
+    "churn": ["dimension", "activity", "granularity", "period"],
+    "promotion_analytics": ["dimension", "promotion_id"],
+    "product_analytics": ["dimension", "product", "other_product"],
+}
+VALUES = {
+    "descriptive_statistics": ["sessions", "orders", "revenue", "customers", "buyers"],
+    "cohorts": ["customers"],
+    "rfm": ["customers"],
+    "funnels": ["sessions"],
+    "churn": ["previous_customers", "retained_customers"],
+    "promotion_analytics": ["customers", "orders", "revenue", "discount"],
+    "product_analytics": ["orders"],
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("shop")
+    with pytest.MonkeyPatch.context() as changed:
+        for name in ("STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR"):
+            changed.setattr(configs, name, "")  # so that they come back
+        keep_apart(folder)
+        shop(folder, 3_000)
+        yield folder, staged(folder)
+
+
+def as_comparable(frame: pd.DataFrame, analysis: str, columns: Sequence[str]) -> pd.DataFrame:
+    if "number" in frame:
+        months = frame["granularity"] == "month"
+        weeks = pd.to_datetime((frame["number"].where(~months, 0) * 7 - 3), unit="D")
+        number = frame["number"].where(months, 12) - 1
+        begin = pd.to_datetime({"year": number // 12, "month": number % 12 + 1, "day": 1})
+        frame = frame.assign(period=begin.where(months, weeks))
+    frame = frame[frame["granularity"] != "hour"] if "granularity" in frame else frame
+    frame = frame[[*KEYS[analysis], *columns]].copy()
+    if "period" in frame:
+        frame["period"] = pd.to_datetime(frame["period"]).dt.date.astype(str)
+    frame["dimension"] = frame["dimension"].astype(str)
+    return frame.set_index(KEYS[analysis]).astype("float64").sort_index()
+
+
+@pytest.mark.parametrize("peer", ["pandas", "polars"])
+@pytest.mark.parametrize("analysis", sorted(PEERS))
+def test_equal_numbers(small: tuple[Path, Snapshot], analysis: str, peer: str) -> None:
+    folder, snapshot = small
+    as_of = snapshot.newest_complete_day()
+    assert isinstance(as_of, date)
+    tables = snapshot.analysis_tables(dimensions=DIMENSIONS, week_start="monday")
+    ours = as_comparable(compute(analysis, tables, as_of=as_of)[REPORT[analysis]].rows, analysis, VALUES[analysis])
+    files = {
+        name: [f"{folder}/var/staging/{file.path}" for file in table.files] for name, table in snapshot.tables.items()
+    }
+    frame = PEERS[analysis][peer](files, DIMENSIONS, as_of)
+    theirs = as_comparable(frame, analysis, VALUES[analysis])
+    if analysis in FULL:
+        assert theirs.index.isin(ours.index).all()
+    else:
+        theirs = theirs[theirs.index.isin(ours.index)]
+    assert len(theirs) > 20
+    found = theirs.reindex(ours.index).fillna(0)  # ours says zero where the peers have no row
+    pd.testing.assert_frame_equal(found, ours.fillna(0), check_exact=False, rtol=1e-9)
+
+
+def test_the_peers_import_nothing_of_ours() -> None:
+    code = "import sys, benchmarks.analyses_peers; print([name for name in sys.modules if name.startswith('include')])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=configs.PROJECT_ROOT,
+        env=os.environ,
+    )
+    assert done.stdout.strip() == "[]"
