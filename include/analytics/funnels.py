@@ -25,8 +25,10 @@ time's Kaplan-Meier curve also uses the customers in progress, for as long as th
 do. `converted_median_hours` is the time by which half of those had made it who make it at all within their window, and
 `entry_median_hours` the same, counted from the download.
 
-For a dimension value a session counts by its own value, and a customer with all of their sessions by the value of the
-first one (`(unknown)` where there is none). So at each step the values of a column add up to `all`.
+For a dimension value a session counts by its own value. A customer, counted from the download on, belongs as a whole
+to the value of the first session (`(unknown)` where there is none): all of their sessions count there, whatever value
+these carry, and nowhere else. Cut into the sessions of each value, a way that begins on one device and ends on another
+would be lost on both; like this, the values of a column add up to `all` at each step.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ibis
@@ -164,19 +167,7 @@ def _panels(whose: str, counted: str) -> tuple[Panel, ...]:
     )
 
 
-def _bars(title: str, y: str | tuple[str, ...], y_title: str, shown: str, text: str, **more: Any) -> Panel:
-    return Panel(
-        title=title,
-        mark="bar",
-        x="funnel_step",
-        y=y,
-        x_title="Step",
-        y_title=y_title,
-        format=shown,  # type: ignore[arg-type]
-        how_to_read=text,
-        **more,
-    )
-
+_bars = partial(Panel, mark="bar", x="funnel_step", x_title="Step")
 
 REPORTS: tuple[ReportType, ...] = (
     ReportType(
@@ -212,32 +203,31 @@ REPORTS: tuple[ReportType, ...] = (
         (
             _bars(
                 "Customers at each step",
-                ("customers", "in_progress"),
-                "Customers",
-                "number",
-                "How many customers have made each step, and how many at the step before may still make it.",
+                y=("customers", "in_progress"),
+                y_title="Customers",
+                how_to_read="How many made each step, and how many at the step before may still make it.",
                 series_titles={"customers": "Made the step", "in_progress": "May still make it"},
             ),
             _bars(
                 "Conversion from download",
-                "overall_rate",
-                "Share of downloads (%)",
-                "percent",
-                "The share of the customers whose window is over that got to each step.",
+                y="overall_rate",
+                y_title="Share of downloads (%)",
+                format="percent",
+                how_to_read="The share of the customers whose window is over that got to each step.",
             ),
             _bars(
                 "Conversion step to step",
-                "rate",
-                "Share of the step before (%)",
-                "percent",
-                "Of the customers at the step before whose window is over, the share that made the step.",
+                y="rate",
+                y_title="Share of the step before (%)",
+                format="percent",
+                how_to_read="Of the customers at the step before whose window is over, the share that made the step.",
             ),
             _bars(
                 "Time to convert",
-                ("converted_median_hours", "mean_hours"),
-                "Hours since the step before",
-                "hours",
-                "Half of those who make the step have made it by the median; a mean far above it has a slow tail.",
+                y=("converted_median_hours", "mean_hours"),
+                y_title="Hours since the step before",
+                format="hours",
+                how_to_read="Half of those who make it have by the median; a mean far above it has a slow tail.",
                 series_titles={"converted_median_hours": "Median", "mean_hours": "Mean"},
             ),
             Panel(
@@ -349,6 +339,7 @@ def funnels(
         customer_window=f"up to the day {window_days} days after that of the download",
         step_windows_days=dict(windows.step_days),
         ties="by instant, then by the order of the steps, then by id; a later step at the same instant counts",
+        dimension_values="a session by its own; a customer, with all sessions, by that of the first session",
         newest_days_kept=kept_days,
     )
     headline = _headline(frames, len(session_steps), len(journey.steps))

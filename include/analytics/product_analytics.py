@@ -32,6 +32,7 @@ would do: prices change with the season, with promotions and with who buys.
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING
 
 import ibis
@@ -105,24 +106,10 @@ ITEM = (
 PLURALS = {"product": "products", "category": "categories"}
 
 
-def _bar(item: str, title: str, y: str, y_title: str, shape: str, how_to_read: str) -> Panel:
-    return Panel(
-        title=title,
-        mark="bar",
-        x=item,
-        y=y,
-        x_title=item.capitalize(),
-        y_title=y_title,
-        format=shape,  # type: ignore[arg-type]
-        sort="descending",
-        limit=20,
-        how_to_read=how_to_read,
-    )
-
-
 def _item_reports(item: str) -> tuple[ReportType, ...]:
     """Of products or of categories: the table, the hours, the days."""
     plural = PLURALS[item]
+    bar = partial(Panel, mark="bar", x=item, x_title=item.capitalize(), sort="descending", limit=20)
     names = (item, "category") if item == "product" else (item,)
     return (
         ReportType(
@@ -131,14 +118,13 @@ def _item_reports(item: str) -> tuple[ReportType, ...]:
             ("dimension", *names, *ITEM),
             ("dimension", item),
             (
-                _bar(item, f"Most ordered {plural}", "orders", "Orders", "number", f"Orders with the {item}."),
-                _bar(
-                    item,
+                bar(f"Most ordered {plural}", y="orders", y_title="Orders", how_to_read=f"Orders with the {item}."),
+                bar(
                     f"Revenue per {item}",
-                    "product_revenue",
-                    "Amount (currency)",
-                    "money",
-                    f"Price x quantity of the {item}, before discounts.",
+                    y="product_revenue",
+                    y_title="Amount (currency)",
+                    format="money",
+                    how_to_read=f"Price x quantity of the {item}, before discounts.",
                 ),
                 Panel(
                     title=f"All figures per {item}",

@@ -33,6 +33,7 @@ For a dimension value a customer's first order is the first that carries the val
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -101,19 +102,7 @@ SHARE_TEXT = "The share of the {0}'s orders that used a promotion; changes withi
 REPEAT = f"within {configs.PROMOTION_REPEAT_DAYS} days"
 
 
-def _bar(title: str, y: str, y_title: str, shape: str, how_to_read: str) -> Panel:
-    return Panel(
-        title=title,
-        mark="bar",
-        x="promotion_id",
-        y=y,
-        x_title="Promotion",
-        y_title=y_title,
-        format=shape,  # type: ignore[arg-type]
-        limit=20,
-        how_to_read=how_to_read,
-    )
-
+_bar = partial(Panel, mark="bar", x="promotion_id", x_title="Promotion", limit=20)
 
 REPORTS: tuple[ReportType, ...] = (
     ReportType(
@@ -214,55 +203,59 @@ REPORTS: tuple[ReportType, ...] = (
         ("dimension", "promotion_id", *MEASURES),
         ("dimension", "promotion_id"),
         (
-            _bar("Orders per promotion", "orders", "Orders", "number", "Orders that used the promotion; most first."),
+            _bar(
+                "Orders per promotion",
+                y="orders",
+                y_title="Orders",
+                how_to_read="Orders that used the promotion; most first.",
+            ),
             _bar(
                 "Customers per promotion",
-                "customers",
-                "Customers",
-                "number",
-                "Customers who used the promotion at least once.",
+                y="customers",
+                y_title="Customers",
+                how_to_read="Customers who used the promotion at least once.",
             ),
             _bar(
                 "Revenue per promotion",
-                "revenue",
-                "Amount (currency)",
-                "money",
-                "What the promotion's orders paid, after the discount; not what it brought in addition.",
+                y="revenue",
+                y_title="Amount (currency)",
+                format="money",
+                how_to_read="What the promotion's orders paid, after the discount; not what it brought in addition.",
             ),
             _bar(
                 "Discount depth per promotion",
-                "discount_depth",
-                "Discount / value before it (%)",
-                "percent",
-                "The part of the undiscounted value that was let off.",
+                y="discount_depth",
+                y_title="Discount / value before it (%)",
+                format="percent",
+                how_to_read="The part of the undiscounted value that was let off.",
             ),
             _bar(
                 "Orders per customer and promotion",
-                "kind_orders_per_customer",
-                "Orders per customer",
-                "decimal",
-                "How often a customer who used the promotion used it.",
+                y="kind_orders_per_customer",
+                y_title="Orders per customer",
+                format="decimal",
+                how_to_read="How often a customer who used the promotion used it.",
             ),
             _bar(
                 "First orders per promotion",
-                "first_order_rate",
-                "Share of orders (%)",
-                "percent",
-                "The share of the promotion's orders that were the first of their customer.",
+                y="first_order_rate",
+                y_title="Share of orders (%)",
+                format="percent",
+                how_to_read="The share of the promotion's orders that were the first of their customer.",
             ),
             _bar(
                 "Customers who came back",
-                "rate",
-                "Share of customers (%)",
-                "percent",
-                f"Of the customers with the promotion, those who ordered again {REPEAT}; the tooltip has the interval.",
+                y="rate",
+                y_title="Share of customers (%)",
+                format="percent",
+                how_to_read=f"Of its customers, those who ordered again {REPEAT}; the tooltip has the interval.",
             ),
             _bar(
                 "Break-even",
-                "break_even_rate",
-                "Share of orders (%)",
-                "percent",
-                f"So many of its orders would have to be additional to pay for the discount, at a margin of "
+                y="break_even_rate",
+                y_title="Share of orders (%)",
+                format="percent",
+                how_to_read="So many of its orders would have to be additional to pay for the discount, at a margin of "
                 f"{configs.PROMOTION_GROSS_MARGIN:.0%}; above 100 % it cannot pay.",
             ),
         ),

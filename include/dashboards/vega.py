@@ -144,6 +144,7 @@ def theme(*, dark: bool) -> Spec:
             "tickColor": faint,
             "gridColor": faint,
             "labelLimit": 200,
+            "maxExtent": 240,  # the title stands behind the longest label
             "labelOverlap": True,
         },
         "legend": {

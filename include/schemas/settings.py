@@ -44,9 +44,12 @@ def settings() -> list[Setting]:
 
 def _default(node: ast.expr) -> str:
     """The default as a person would write it in the environment."""
-    text = ast.unparse(node)
     if isinstance(node, ast.Constant):
         return str(node.value)
+    text = ast.unparse(node)
+    # names("a, b"), days_by_name("a:1"): what is between the quotes.
+    if isinstance(node, ast.Call) and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
+        return str(node.args[0].value)
     return (
         text.removeprefix("str(PROJECT_ROOT / ").removesuffix(")").strip("'")
         if text.startswith("str(")

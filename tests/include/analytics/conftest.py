@@ -26,7 +26,11 @@ def build(
     dimensions: Sequence[str] = (),
     **calendar: Any,
 ) -> Tables:
-    """Tables from event dicts (id, client, at, bought, amount, promotion, dimension values by name) and downloads."""
+    """Tables from event dicts and downloads.
+
+    An event has id, client, at, bought, amount, promotion, dimension values by name, and lines of product, category,
+    price and quantity.
+    """
     columns: dict[str, Any] = {
         "id": pd.Series([one["id"] for one in sessions], dtype="str"),
         "client": pd.Series([one["client"] for one in sessions], dtype="str"),
@@ -43,7 +47,11 @@ def build(
             "download_date": pd.Series([at for _, at in customers], dtype="datetime64[us]"),
         }
     )
-    return tables_from_frames(pd.DataFrame(columns), downloads, **calendar)
+    lines = [(one["id"], *line) for one in sessions for line in one.get("lines", ())]
+    basket = pd.DataFrame(lines, columns=["order_id", "product", "category", "price", "quantity"])
+    texts = {"order_id": "str", "product": "str", "category": "str"}
+    basket = basket.astype({**texts, "price": "float64", "quantity": "float64"})
+    return tables_from_frames(pd.DataFrame(columns), downloads, basket=basket, **calendar)
 
 
 @pytest.fixture(scope="session")

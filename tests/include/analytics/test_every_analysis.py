@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import ibis
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
@@ -18,7 +20,9 @@ from include.schemas.reports import SHARED_FIELDS, Report
 from include.staging.tables import Tables
 
 AS_OF = date(2024, 5, 5)
-ANALYSES = [one for one in catalogue.analyses() if one.group == "exploratory" and "basket" not in one.reads]
+AFTER = datetime(2024, 5, 5, 22, 0)  # midnight in Berlin: the first moment of 6 May
+ANALYSES = [one for one in catalogue.analyses() if one.group == "exploratory"]
+PRODUCTS = (("Milk", "Dairy", 1.25), ("Bread", "Bakery", 3), ("Butter", "Dairy", 2.5), ("Jam", "Bakery", 3))
 
 
 def shop(
@@ -44,12 +48,23 @@ def shop(
                     "region": chance.choice(["North", "South", None]),
                     "device": chance.choice(["app", "web"]),
                     "promotion": (None, "SPRING", "VIP")[visit % 3],
+                    "lines": [(*one, chance.choice([1, 2])) for one in PRODUCTS if chance.random() < 0.6],
                 }
             )
     return sessions, customers
 
 
 SHOP = shop()
+COUNTS = {
+    *("sessions", "orders", "customers", "revenue", "cohort_customers", "unbounded_customers", "in_any_order"),
+    *("promoted_orders", "first_orders", "censored_customers", "units", "product_revenue", "repeat_buyers"),
+    *("previous_customers", "retained_customers", "at_risk"),
+}
+RATES = {
+    *("rate", "unbounded_rate", "overall_rate", "average_order_value", "cumulative_revenue_per_customer", "lift"),
+    *("discount_depth", "first_order_rate", "price_per_unit", "product_revenue_share", "products_per_basket"),
+    *("survival", "usual_gap_days", "converted_median_hours", "mean_hours", "mean_expected_gap_days"),
+}
 IN_BERLIN = {"dimensions": ("region", "device"), "time_zone": "Europe/Berlin", "week_start": "sunday"}
 
 
@@ -115,16 +130,15 @@ def test_every_report_has_panels_over_its_own_fields(analysis: catalogue.Analysi
             assert unknown_here or 0 < len(shown) <= 1_000
 
 
-def test_order_of_rows_and_extra_columns_do_not_matter(
+def test_order_of_rows_files_extra_columns_and_repeated_customers_do_not_matter(
     analysis: catalogue.Analysis, reports: dict[str, Report], tables_of: Any
 ) -> None:
     sessions, customers = SHOP
-    tables = tables_of(sessions[::-1], customers[::-1], **IN_BERLIN)
+    backwards = [{**one, "lines": one["lines"][::-1]} for one in sessions[::-1]]
+    tables = tables_of(backwards, [*customers[::-1], *customers[:3]], **IN_BERLIN)
     more = tables.sessions.mutate(colour=tables.sessions.id)
-    again = run(
-        analysis,
-        Tables(more, tables.customers, None, None, tables.dimensions, tables.time_zone, tables.week_start),
-    )
+    parts = (more.filter(more.client >= "c11"), more.filter(more.client < "c11"))
+    again = run(analysis, replace(tables, sessions=ibis.union(*parts)))
     assert as_written(analysis, again) == as_written(analysis, reports)
 
 
@@ -148,20 +162,17 @@ def test_every_customer_twice_doubles_counts_and_leaves_rates(
     twins = [{**one, "id": "t" + one["id"], "client": "t" + one["client"]} for one in sessions]
     both = tables_of([*sessions, *twins], [*customers, *(("t" + client, at) for client, at in customers)], **IN_BERLIN)
     doubled = run(analysis, both)
+    # Bins follow the number of orders, quantiles between two values shift with it, more pairs are in enough orders.
+    differ = {"payment_distribution", "cut_points", "score_pairs", "score_cells", "migration", "segments"}
     for report_type in analysis.module.REPORTS:
-        # Bins follow the number of orders, and quantiles between two values shift with it.
-        if report_type.type in ("payment_distribution", "cut_points", "score_pairs", "score_cells", "migration"):
-            continue
-        if report_type.type == "segments":
+        if report_type.type in differ | {"product_pairs"}:
             continue
         once, twice = reports[report_type.type].rows, doubled[report_type.type].rows
         assert_frame_equal(once[list(report_type.key)], twice[list(report_type.key)])
-        for name in ("sessions", "orders", "customers", "revenue", "cohort_customers", "unbounded_customers"):
-            if name in once:
-                assert (2 * once[name]).round(6).tolist() == twice[name].round(6).tolist()
-        for name in ("rate", "unbounded_rate", "average_order_value", "cumulative_revenue_per_customer"):
-            if name in once:
-                assert once[name].to_numpy() == pytest.approx(twice[name].to_numpy(), nan_ok=True)
+        for name in COUNTS & set(report_type.fields):
+            assert (2 * once[name]).round(6).tolist() == twice[name].round(6).tolist()
+        for name in RATES & set(report_type.fields):
+            assert once[name].to_numpy() == pytest.approx(twice[name].to_numpy(), nan_ok=True)
 
 
 def test_a_dimension_value_is_as_though_only_its_sessions_existed(
@@ -170,17 +181,20 @@ def test_a_dimension_value_is_as_though_only_its_sessions_existed(
     sessions, customers = SHOP
     for column, value, label in (("region", "North", "North"), ("region", None, "(unknown)"), ("device", "app", "app")):
         own = [one for one in sessions if one[column] == value]
-        ordered = sorted(sessions, key=lambda one: (one["at"], one["id"]), reverse=True)
+        seen = [one for one in sessions if one["at"] < AFTER]
+        ordered = sorted(seen, key=lambda one: (one["at"], one["id"]), reverse=True)
         first = {one["client"]: one[column] for one in ordered}
         members = [(client, at) for client, at in customers if first.get(client) == value]
-        if analysis.name in ("cohorts", "funnels"):
+        if analysis.name in ("cohorts", "funnels", "source_health"):
             customers_here = members if value is not None else [c for c in customers if first.get(c[0]) is None]
         else:
             customers_here = customers
         alone = run(analysis, tables_of(own, customers_here, time_zone="Europe/Berlin", week_start="sunday"))
         # The way of a customer through the funnel is not cut into pieces: it counts whole where the customer belongs.
-        ways = [one for one in sessions if one["client"] in dict(customers_here)]
-        whole = run(analysis, tables_of(ways, customers_here, time_zone="Europe/Berlin", week_start="sunday"))
+        whole = alone
+        if analysis.name == "funnels":
+            ways = [one for one in sessions if one["client"] in dict(customers_here)]
+            whole = run(analysis, tables_of(ways, customers_here, time_zone="Europe/Berlin", week_start="sunday"))
         for report_type in analysis.module.REPORTS:
             rows = reports[report_type.type].rows
             part = rows[rows["dimension"] == f"{column}: {label}"].drop(columns="dimension").reset_index(drop=True)
@@ -190,15 +204,46 @@ def test_a_dimension_value_is_as_though_only_its_sessions_existed(
 
 
 def test_parts_add_up(analysis: catalogue.Analysis, reports: dict[str, Report]) -> None:
-    for type_, names in (("activity", ("sessions", "orders", "revenue")), ("segments", ("orders", "revenue"))):
+    for type_, names in (
+        ("activity", ("sessions", "orders", "revenue")),
+        ("segments", ("orders", "revenue")),
+        ("session_funnel", ("sessions", "in_any_order")),
+        ("customer_funnel", ("customers", "in_progress")),
+        ("conversion", ("customers", "in_progress")),
+        ("promoted_share", ("orders", "promoted_orders", "revenue")),
+        ("order_kinds", ("orders", "revenue")),
+        ("baskets", ("orders", "basket_orders", "units", "product_revenue")),
+        ("products", ("orders", "units", "product_revenue")),
+    ):
         if type_ not in reports:
             continue
         rows = reports[type_].rows
         for name in names:
             whole = rows.loc[rows["dimension"] == "all", name].sum()
+            assert whole > 0
             for column in ("region", "device"):
                 parts = rows.loc[rows["dimension"].str.startswith(f"{column}: "), name].sum()
                 assert parts == pytest.approx(whole)
+
+
+def test_steps_are_monotone(analysis: catalogue.Analysis, reports: dict[str, Report]) -> None:
+    """Of what goes step by step, or on and on, no later value is larger (or smaller) than the one before it."""
+    for type_, step, name, sign in (
+        ("session_funnel", "step_number", "sessions", -1),
+        ("customer_funnel", "step_number", "customers", -1),
+        ("conversion", "step_number", "customers", -1),
+        ("retention", "offset", "unbounded_customers", -1),
+        ("revenue", "offset", "cumulative_revenue", 1),
+        ("gap_survival", "days", "survival", -1),
+        ("gap_survival", "days", "at_risk", -1),
+    ):
+        if type_ in reports:
+            rows = reports[type_].rows
+            (report_type,) = (one for one in analysis.module.REPORTS if one.type == type_)
+            others = [key for key in report_type.key if key != step]
+            steps = sign * rows.groupby(others, dropna=False)[name].diff().dropna()
+            assert len(steps)
+            assert (steps >= -1e-9).all()
 
 
 def test_nothing_gives_no_rows_and_a_header(analysis: catalogue.Analysis, tables_of: Any) -> None:
@@ -220,9 +265,8 @@ def test_what_comes_after_the_report_date_does_not_count(
     analysis: catalogue.Analysis, reports: dict[str, Report], tables_of: Any
 ) -> None:
     sessions, customers = SHOP
-    later = datetime(2024, 5, 5, 22, 0)  # midnight in Berlin: the first moment of 6 May
-    more = [{"id": "z", "client": "c01", "at": later, "bought": True, "amount": 5, "region": "South", "device": "app"}]
-    again = run(analysis, tables_of([*sessions, *more], [*customers, ("zz", later)], **IN_BERLIN))
+    more = [{"id": "z", "client": "c01", "at": AFTER, "bought": True, "amount": 5, "region": "South", "device": "app"}]
+    again = run(analysis, tables_of([*sessions, *more], [*customers, ("zz", AFTER)], **IN_BERLIN))
     assert as_written(analysis, again) == as_written(analysis, reports)
 
 

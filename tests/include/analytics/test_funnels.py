@@ -216,6 +216,34 @@ def test_a_day_with_a_clock_change_is_one_day() -> None:
     assert step.loc["first_session", "mean_hours"] == pytest.approx(34 + 59 / 60)
 
 
+def test_a_customer_belongs_as_a_whole_to_the_region_of_the_first_session() -> None:
+    customers = [{"client": name, "at": at("2024-03-01T10:00")} for name in "abc"]
+    sessions = [
+        # a comes in the North and buys in the South; b does both in the South; c never comes.
+        {"id": "1", "client": "a", "at": at("2024-03-01T11:00"), "bought": False, "region": "North"},
+        {"id": "2", "client": "a", "at": at("2024-03-02T11:00"), "bought": True, "region": "South"},
+        {"id": "3", "client": "b", "at": at("2024-03-01T11:00"), "bought": True, "region": "South"},
+    ]
+    reports = funnels(build(sessions, customers), as_of=AS_OF)
+    rows = reports["conversion"].rows
+    counts = rows.pivot(index="dimension", columns="funnel_step", values="customers")
+    assert counts[["download", "first_session", "first_order"]].to_dict("index") == {
+        "all": {"download": 3, "first_session": 2, "first_order": 2},
+        "region: North": {"download": 1, "first_session": 1, "first_order": 1},
+        "region: South": {"download": 1, "first_session": 1, "first_order": 1},
+        "region: (unknown)": {"download": 1, "first_session": 0, "first_order": 0},
+    }
+    # From the session in the North at 11 o'clock to the order in the South a day later.
+    north = rows[(rows["dimension"] == "region: North") & (rows["funnel_step"] == "first_order")]
+    assert north["mean_hours"].tolist() == [24]
+    assert "by that of the first session" in reports["conversion"].definition["dimension_values"]
+    # A session counts by its own region: two of the three are the South's, and both orders.
+    own = reports["session_funnel"].rows
+    march = own[(own["granularity"] == "month") & (own["period"] == date(2024, 3, 1))]
+    assert march[march["dimension"] == "region: South"]["sessions"].tolist() == [2, 2]
+    assert march[march["dimension"] == "region: North"]["sessions"].tolist() == [1, 0]
+
+
 # ── A second implementation ──────────────────────────────────────────────────────────────────────────────────────────
 
 WINDOW, STEP_WINDOWS = 4, {"signup": 1, "first_order": 2}
