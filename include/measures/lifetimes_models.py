@@ -1,0 +1,518 @@
+"""The buying models of the lifetimes library, behind the one door through which anything of it comes in.
+
+    further orders, recency, age per customer   ->  OrderModel: P(alive), expected orders, their spread
+    orders with an amount, their mean amount    ->  SpendModel: expected amount of an order
+
+BG/NBD [1]_, modified BG/NBD [2]_ and Pareto/NBD [3]_ say when customers order, Gamma-Gamma [4]_ for how much. The
+likelihoods and expectations are those of lifetimes; fitting is not, because its `fit` raises, prints or runs away where
+the data do not determine a parameter. Here
+
+- customers with the same figures are one row with a weight;
+- BG/NBD and modified BG/NBD start from `purchase_model`'s estimate and, where that put times into cells, go on to the
+  day; Pareto/NBD, whose likelihood costs many times as much, stays with the cells where there are many customers;
+- parameters stay within bounds. Starts are tried in a fixed order, then the same with a small penalty; the first that
+  ends inside the bounds is taken, else the best. What went wrong is in `warnings`, never an exception;
+- expectations that overflow or cancel out are replaced by what a customer who does not leave would order, weighed with
+  P(alive), and none is ever above that, which is their mathematical limit.
+
+Parameters are for times in weeks, as published. All of it assumes that customers order at random at rates of their own,
+that these rates do not change while a customer stays, and that nobody who left comes back: seasons, contracts and
+regular deliveries are none of that.
+
+.. [1] Fader, Hardie & Lee (2005), Marketing Science 24, 275-284.
+.. [2] Batislam, Denizel & Filiztekin (2007), International Journal of Research in Marketing 24, 201-209.
+.. [3] Schmittlein, Morrison & Colombo (1987), Management Science 33, 1-24.
+.. [4] Fader & Hardie (2013), The Gamma-Gamma model of monetary value, brucehardie.com/notes/025.
+"""
+
+from __future__ import annotations
+
+import warnings as python_warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import expit, gammaln
+from scipy.stats import nbinom
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+from include.measures.purchase_model import MOST_PATTERNS, Patterns, fit_purchase_model, log_likelihood, patterns
+
+Floats = npt.NDArray[np.float64]
+BetaKind = Literal["bg_nbd", "modified_bg_nbd"]
+OrderKind = Literal["bg_nbd", "modified_bg_nbd", "pareto_nbd"]
+ORDER_KINDS: dict[OrderKind, str] = {
+    "bg_nbd": "BG/NBD",
+    "modified_bg_nbd": "modified BG/NBD",
+    "pareto_nbd": "Pareto/NBD",
+}
+PARAMETERS: dict[OrderKind, tuple[str, ...]] = {
+    "bg_nbd": ("r", "alpha", "a", "b"),
+    "modified_bg_nbd": ("r", "alpha", "a", "b"),
+    "pareto_nbd": ("r", "alpha", "s", "beta"),
+}
+SPEND_PARAMETERS = ("p", "q", "v")
+DAYS = 7  # in the unit of time of the parameters
+LONGEST_AGE = 10.0  # time is scaled so while fitting
+BOUND = 6.0  # of the logarithm of each parameter, in scaled units
+PENALTIES = (0.0, 1e-3)  # on the squared logarithms of the parameters
+MOST_STEPS = 300
+MOST_EVALUATIONS = 400  # of a likelihood, those for its slope among them
+NO_VALUE = 1e10  # of a likelihood that cannot be computed
+LOWEST_Q = 1.05  # below 1 the Gamma-Gamma model has no mean
+SPEND_PATTERNS = 50_000  # beyond it, mean amounts are rounded to three significant digits
+SPEND_AGREES_WITHIN = 2.0  # a Gamma-Gamma mean further than this factor from the observed one is not believed
+FEWEST_FOR_SPEND = 3
+QUADRATURE_POINTS = 32
+SINGULAR = 1e-5  # the formulas divide by a - 1 and s - 1
+
+
+@dataclass(frozen=True)
+class OrderModel:
+    """A fitted model of when customers order; `log_likelihood` is of all customers, in weeks."""
+
+    kind: OrderKind
+    parameters: dict[str, float]
+    log_likelihood: float
+
+    def probability_alive(self, further_orders: Any, recency_days: Any, age_days: Any) -> Floats:
+        """P(alive) of customers with so many order days after the first.
+
+        The last of them was `recency_days` after the first, and the first is `age_days` ago.
+        """
+        x, recency, age = _in_weeks(further_orders, recency_days, age_days)
+        with _quietly():
+            alive = np.asarray(self._fitter.conditional_probability_alive(x, recency, age), "float64")
+        lost = ~np.isfinite(alive)
+        if self.kind == "pareto_nbd" and lost.any():
+            stays, left = _stays_or_left(self._values, x[lost], recency[lost], age[lost])
+            alive[lost] = expit(stays - left)
+        return np.clip(np.where(np.isfinite(alive), alive, 0.0), 0, 1)
+
+    def expected_orders(self, days: float, further_orders: Any, recency_days: Any, age_days: Any) -> Floats:
+        """Order days expected of each such customer in the next `days` days."""
+        x, recency, age = _in_weeks(further_orders, recency_days, age_days)
+        if days <= 0:
+            return np.zeros(x.shape)
+        time = days / DAYS
+        alive = self.probability_alive(further_orders, recency_days, age_days)
+        limit = alive * (self.parameters["r"] + x) / (self.parameters["alpha"] + age) * time
+        if self.kind == "pareto_nbd":
+            # The same as lifetimes has, from a P(alive) that is always there.
+            s, since = max(self._values[2] - 1, SINGULAR, key=abs), self._values[3] + age
+            staying: Floats = since * -np.expm1(s * np.log(since / (since + time))) / s  # time within, if alive
+            return np.clip(limit / time * staying, 0, limit)
+        with _quietly():
+            found = np.asarray(
+                self._fitter.conditional_expected_number_of_purchases_up_to_time(time, x, recency, age),
+                "float64",
+            )
+        return np.clip(np.where(np.isfinite(found), found, limit), 0, limit)
+
+    def expected_orders_of_new(self, days: Any) -> Floats:
+        """Order days expected of somebody within so many days after the first order."""
+        time = np.atleast_1d(np.asarray(days, "float64")) / DAYS
+        limit = self.parameters["r"] / self.parameters["alpha"] * time
+        with _quietly():
+            found = np.asarray(self._fitter.expected_number_of_purchases_up_to_time(time), "float64")
+        return np.clip(np.where(np.isfinite(found), found, limit), 0, limit)
+
+    def spread(self, expected: Any, alive: Any, further_orders: Any) -> OrderSpread:
+        """How the orders of customers spread around what is expected of them."""
+        x = np.asarray(further_orders, "float64")
+        return OrderSpread(np.asarray(expected, "float64"), np.asarray(alive, "float64"), self.parameters["r"] + x)
+
+    @property
+    def _values(self) -> Floats:
+        return np.array([self.parameters[name] for name in PARAMETERS[self.kind]])
+
+    @property
+    def _fitter(self) -> Any:
+        """The fitter of lifetimes with these parameters."""
+        fitter = getattr(_lifetimes(), _FITTERS[self.kind])()
+        own = dict(self.parameters)
+        for name in ("a", "s"):
+            if name in own and abs(own[name] - 1) < SINGULAR:
+                own[name] = 1 + SINGULAR
+        fitter.params_ = pd.Series(own)
+        return fitter
+
+
+@dataclass(frozen=True)
+class OrderSpread:
+    """The number of orders of each customer as a distribution: none with 1 - P(alive), else negative binomial.
+
+    The rate of a customer who is alive is Gamma distributed with shape r + x, whatever the model; a negative binomial
+    with that shape, around the mean that the model expects, neglects only that the moment of leaving varies too.
+    """
+
+    expected: Floats
+    alive: Floats
+    shape: Floats
+
+    @property
+    def none(self) -> Floats:
+        """The probability of no order."""
+        return np.asarray(1 - self.alive + self.alive * self._success**self.shape, "float64")
+
+    @property
+    def mean_square(self) -> Floats:
+        mean = self._mean
+        return np.asarray(self.alive * (mean + mean**2 * (1 + 1 / self.shape)), "float64")
+
+    def interval(self, confidence_level: float) -> tuple[Floats, Floats]:
+        """The whole numbers between which the orders of a customer lie with at least this probability."""
+        tail = (1 - confidence_level) / 2
+        return self.quantile(tail), self.quantile(1 - tail)
+
+    def quantile(self, share: float) -> Floats:
+        left = (share - (1 - self.alive)) / np.maximum(self.alive, 1e-12)
+        asked = (share > self.none) & (self._mean > 0)
+        found = np.zeros(self.expected.shape)
+        with _quietly():
+            found[asked] = nbinom.ppf(np.clip(left[asked], 0, 1 - 1e-12), self.shape[asked], self._success[asked])
+        return np.where(np.isfinite(found), found, self.expected)
+
+    @property
+    def _mean(self) -> Floats:
+        return np.divide(self.expected, self.alive, out=np.zeros_like(self.expected), where=self.alive > 1e-12)
+
+    @property
+    def _success(self) -> Floats:
+        return np.asarray(self.shape / (self.shape + self._mean), "float64")
+
+
+@dataclass(frozen=True)
+class SpendModel:
+    """A fitted model of what customers spend on an order; without parameters, everybody spends `mean_amount`."""
+
+    parameters: dict[str, float] | None
+    log_likelihood: float | None
+    n: int
+    mean_amount: float
+
+    def expected_amount(self, orders: Any, mean_amount: Any) -> Floats:
+        """The amount of an order that is expected of customers whose `orders` orders had this mean amount."""
+        x = np.asarray(orders, "float64")
+        if self.parameters is None:
+            return np.full(x.shape, self.mean_amount)
+        p, q, v = (self.parameters[name] for name in SPEND_PARAMETERS)
+        total = np.where(x > 0, x * np.where(x > 0, np.asarray(mean_amount, "float64"), 0.0), 0.0)
+        return np.asarray(p * (v + total) / (p * x + q - 1), "float64")
+
+    def mean_square_factors(self, orders: Any, mean_amount: Any) -> tuple[Floats, Floats]:
+        """c, d so that the mean square of the revenue of N orders is c N^2 + d N.
+
+        With one amount for everybody that is its square; where the model has no variance, that of a slightly thinner
+        tail is taken.
+        """
+        x = np.asarray(orders, "float64")
+        if self.parameters is None:
+            return np.full(x.shape, self.mean_amount**2), np.zeros(x.shape)
+        p, q, _ = (self.parameters[name] for name in SPEND_PARAMETERS)
+        shape = p * x + q
+        expected = self.expected_amount(x, mean_amount)
+        inverse_square = (expected / p) ** 2 * (shape - 1) / np.maximum(shape - 2, 0.5)
+        return np.asarray(p * p * inverse_square, "float64"), np.asarray(p * inverse_square, "float64")
+
+
+@dataclass
+class OrderFit:
+    """What fitting came to; there is no model where nobody came back."""
+
+    model: OrderModel | None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SpendFit:
+    """What fitting came to; there is no model where nothing was ever paid."""
+
+    model: SpendModel | None
+    warnings: list[str] = field(default_factory=list)
+
+
+def fit_orders(customers: pd.DataFrame, kind: OrderKind, *, start: Mapping[str, float] | None = None) -> OrderFit:
+    """Fit on `further_orders`, `recency_days`, `age_days` and `number` (of customers who have them).
+
+    `start` are the parameters of an earlier fit of the same kind: tried first.
+    """
+    keys = ["further_orders", "recency_days", "age_days"]
+    counted = customers[[*keys, "number"]].astype("int64").groupby(keys)["number"].sum().reset_index()
+    estimate = fit_purchase_model(counted, "modified_bg_nbd" if kind == "modified_bg_nbd" else "bg_nbd")
+    first = estimate.model
+    if first is None:
+        return OrderFit(None, estimate.warnings)
+    starts = [dict(start)] if start else []
+    if kind == "pareto_nbd":
+        alpha = first.alpha_days / DAYS
+        starts += [
+            {"r": first.r, "alpha": alpha, "s": 0.5, "beta": alpha},
+            {"r": 1.0, "alpha": alpha, "s": 1.0, "beta": alpha},
+        ]
+        return _fit_pareto(_weekly(patterns(counted)), starts)
+    own = {"r": first.r, "alpha": first.alpha_days / DAYS, "a": first.a, "b": first.b}
+    exact = _weekly(_by_the_day(counted))
+    if len(exact.number) <= MOST_PATTERNS or estimate.warnings:
+        likelihood = log_likelihood(exact, kind, **own)[0]
+        return OrderFit(OrderModel(kind, own, likelihood), _in_our_words(estimate.warnings))
+    return _fit_by_the_day(exact, kind, [*starts, own])
+
+
+def fit_spend(customers: pd.DataFrame, *, start: Mapping[str, float] | None = None) -> SpendFit:
+    """Fit on `spend_orders` (orders with an amount above zero), `mean_amount` and `number` of customers.
+
+    Customers without such an order are left out.
+    """
+    paid = customers[(customers["spend_orders"] > 0) & (customers["mean_amount"] > 0)]
+    if not len(paid):
+        return SpendFit(None, ["No order after the first had an amount, so there is no model of what customers spend."])
+    amount = paid["mean_amount"]
+    if len(paid) > SPEND_PATTERNS:
+        digits = 10 ** (np.floor(np.log10(amount)) - 2)
+        amount = (amount / digits).round() * digits
+    keys = {"x": paid["spend_orders"].astype("float64"), "m": amount.astype("float64")}
+    each = pd.DataFrame({**keys, "number": paid["number"].astype("float64")})
+    alike = each.groupby(["x", "m"], as_index=False)["number"].sum()
+    x, m, number = (alike[name].to_numpy("float64") for name in ("x", "m", "number"))
+    n = int(number.sum())
+    mean = float((x * m * number).sum() / (x * number).sum())
+    everybody_alike = SpendModel(None, None, n, mean)
+    if n < FEWEST_FOR_SPEND:
+        return SpendFit(everybody_alike, [f"Only {n} customers paid again: everybody is expected to spend the mean."])
+    likelihood = _lifetimes().GammaGammaFitter._negative_log_likelihood
+    scaled = m / mean
+
+    from autograd import value_and_grad  # type: ignore[import-untyped]
+
+    loss = value_and_grad(lambda logarithms: likelihood(logarithms, x, scaled, number, 0.0))
+    bounds = [(-BOUND, BOUND + 2), (float(np.log(LOWEST_Q)), BOUND), (-BOUND, BOUND + 2)]
+    starts = [_logarithms(start, SPEND_PARAMETERS, {"v": mean})] if start else []
+    starts += [np.log([6.0, 4.0, 0.5]), np.log([1.0, 2.0, 1.0])]
+    done = _minimised(loss, starts, bounds, with_gradient=True)
+    p, q, v = (float(value) for value in np.exp(done.at))
+    found = []
+    if not done.inside:
+        found.append("The data do not determine the Gamma-Gamma model of what customers spend: amounts are rough.")
+    middle = p * v / (q - 1)
+    observed = float((scaled * number).sum() / n)
+    if not (1 / SPEND_AGREES_WITHIN < middle / observed < SPEND_AGREES_WITHIN) or done.at[1] <= bounds[1][0] + 1e-6:
+        found.append("The Gamma-Gamma model does not fit the amounts: everybody is expected to spend the mean.")
+        return SpendFit(everybody_alike, found)
+    parameters = {"p": p, "q": q, "v": v * mean}
+    with _quietly():
+        whole = -float(likelihood(np.log([p, q, v * mean]), x, m, number, 0.0)) * n
+    return SpendFit(SpendModel(parameters, whole, n, mean), found)
+
+
+_FITTERS: dict[OrderKind, str] = {
+    "bg_nbd": "BetaGeoFitter",
+    "modified_bg_nbd": "ModifiedBetaGeoFitter",
+    "pareto_nbd": "ParetoNBDFitter",
+}
+
+
+@dataclass(frozen=True)
+class _Minimum:
+    at: Floats
+    value: float
+    inside: bool
+    penalty: float
+    still_improving: bool
+
+
+def _fit_by_the_day(exact: Patterns, kind: BetaKind, starts: Sequence[Mapping[str, float]]) -> OrderFit:
+    scaled, scale = _scaled(exact)
+
+    def loss(logarithms: Floats) -> tuple[float, Floats]:
+        value, slope = log_likelihood(scaled, kind, *np.exp(logarithms))
+        return -value, -slope * np.exp(logarithms)
+
+    return _order_fit(exact, kind, loss, starts, scale)
+
+
+def _fit_pareto(found: Patterns, starts: Sequence[Mapping[str, float]]) -> OrderFit:
+    scaled, scale = _scaled(found)
+    x = scaled.x[scaled.place]
+
+    def loss(logarithms: Floats) -> float:
+        each = _pareto_log_likelihoods(np.exp(logarithms), x, scaled.recency, scaled.age)
+        return -float((scaled.number * each).sum())
+
+    return _order_fit(found, "pareto_nbd", loss, starts, scale)
+
+
+def _order_fit(
+    found: Patterns, kind: OrderKind, loss: Callable[[Any], Any], starts: Sequence[Mapping[str, float]], scale: float
+) -> OrderFit:
+    """The model at the minimum of `loss`, which takes logarithms of the parameters in times that `scale` stretched."""
+    names, title = PARAMETERS[kind], ORDER_KINDS[kind]
+    units = dict.fromkeys(("alpha", "beta"), 1 / scale)
+    done = _minimised(
+        loss,
+        [_logarithms(start, names, units) for start in starts],
+        [(-BOUND, BOUND)] * len(names),
+        with_gradient=kind != "pareto_nbd",
+    )
+    own = {name: float(value) * units.get(name, 1) for name, value in zip(names, np.exp(done.at), strict=True)}
+    if kind == "pareto_nbd":
+        with _quietly():
+            each = _pareto_log_likelihoods(np.array(list(own.values())), found.x[found.place], found.recency, found.age)
+        likelihood = float((found.number * each).sum())
+    else:
+        likelihood = log_likelihood(found, kind, **own)[0]
+    warnings = []
+    if not done.inside:
+        warnings.append(f"The data do not determine all parameters of the {title} model: it is a rough guess.")
+    elif done.penalty:
+        warnings.append(f"The {title} model could only be fitted with a penalty on extreme parameters.")
+    if done.still_improving:
+        warnings.append(f"The {title} model was still improving when it stopped: it is a rough guess.")
+    return OrderFit(OrderModel(kind, own, likelihood), warnings)
+
+
+def _minimised(
+    loss: Callable[[Any], Any],
+    starts: Sequence[Floats],
+    bounds: Sequence[tuple[float, float]],
+    *,
+    with_gradient: bool,
+) -> _Minimum:
+    """The first minimum inside the bounds, over starts and then penalties; else the lowest found.
+
+    `loss` gives a value, or with gradient a value and its slope.
+    """
+    low, high = np.array(bounds).T
+    best: _Minimum | None = None
+    for penalty in PENALTIES:
+
+        def penalised(at: Floats, penalty: float = penalty) -> Any:
+            extra, slope = penalty * float((at**2).sum()), 2 * penalty * at
+            if not with_gradient:
+                value = float(loss(at)) + extra
+                return value if np.isfinite(value) else NO_VALUE
+            value, first = loss(at)
+            usable = np.isfinite(value) and np.isfinite(first).all()
+            return (float(value) + extra, first + slope) if usable else (NO_VALUE, np.zeros(len(at)))
+
+        for start in starts if best is None else [best.at]:
+            # Threads of the linear algebra cost more than they save on so few parameters.
+            with _quietly(), _threads().limit(limits=1):
+                done = minimize(
+                    penalised,
+                    np.clip(start, low, high),
+                    method="L-BFGS-B",
+                    jac=True if with_gradient else "3-point",
+                    bounds=bounds,
+                    # Slopes by differences have noise, which a finer tolerance would chase for ever.
+                    options={
+                        "maxiter": MOST_STEPS,
+                        "maxfun": MOST_EVALUATIONS,
+                        "ftol": 1e-13 if with_gradient else 1e-11,
+                        "gtol": 1e-7 if with_gradient else 1e-6,
+                    },
+                )
+            value = float(done.fun)
+            inside = bool(value < NO_VALUE and (done.x > low + 0.01).all() and (done.x < high - 0.01).all())
+            stopped = done.nit >= MOST_STEPS or done.nfev >= MOST_EVALUATIONS
+            one = _Minimum(np.asarray(done.x), value, inside, penalty, stopped)
+            if inside and not one.still_improving:
+                return one
+            if best is None or value < best.value:
+                best = one
+    assert best is not None
+    return best
+
+
+def _pareto_log_likelihoods(parameters: Floats, x: Floats, recency: Floats, age: Floats) -> Floats:
+    """Those of lifetimes; by quadrature where its hypergeometric functions overflow or cancel out."""
+    r, alpha, s, beta = parameters
+    found = _lifetimes().ParetoNBDFitter._conditional_log_likelihood((r, alpha, s, beta), x, recency, age)
+    each = np.asarray(found, "float64")
+    lost = ~np.isfinite(each)
+    if lost.any():
+        shared = gammaln(r + x[lost]) - gammaln(r) + r * np.log(alpha) + s * np.log(beta)
+        each[lost] = shared + np.logaddexp(*_stays_or_left(parameters, x[lost], recency[lost], age[lost]))
+    return each
+
+
+def _stays_or_left(parameters: Floats, x: Floats, recency: Floats, age: Floats) -> tuple[Floats, Floats]:
+    """The logarithms of both parts of a customer's likelihood: that they stay, that they have left.
+
+    The second is the integral of s (alpha + t)^-(r + x) (beta + t)^-(s + 1) over t from recency to age. In
+    w = ((alpha + t) / (alpha + recency))^(1 - r - x), only the last factor is left to integrate, and it is smooth.
+    """
+    r, alpha, s, beta = parameters
+    stays = -(r + x) * np.log(alpha + age) - s * np.log(beta + age)
+    power = np.where(np.abs(r + x - 1) < SINGULAR, SINGULAR, r + x - 1)[:, None]
+    since = (alpha + recency)[:, None]
+    points, weights = np.polynomial.legendre.leggauss(QUADRATURE_POINTS)
+    with np.errstate(all="ignore"):
+        end = ((alpha + age)[:, None] / since) ** -power
+        time = since * (end + (1 - end) * (points + 1) / 2) ** (-1 / power) - alpha
+        integral = (weights / 2 * (beta + time) ** -(s + 1)).sum(axis=1) * ((1 - end) / power)[:, 0]
+        left = np.log(s) - power[:, 0] * np.log(since[:, 0]) + np.log(integral)
+    return stays, np.where(np.isfinite(left), left, -np.inf)
+
+
+def _by_the_day(counted: pd.DataFrame) -> Patterns:
+    """Customers by pattern, not put into cells."""
+    x, place = np.unique(counted["further_orders"].to_numpy("float64"), return_inverse=True)
+    recency, age, number = (counted[name].to_numpy("float64") for name in ("recency_days", "age_days", "number"))
+    return Patterns(x, place, recency, age, number)
+
+
+def _weekly(found: Patterns) -> Patterns:
+    return replace(found, recency=found.recency / DAYS, age=found.age / DAYS)
+
+
+def _scaled(found: Patterns) -> tuple[Patterns, float]:
+    """Patterns with times stretched so that the oldest customer is LONGEST_AGE old, and shares instead of numbers."""
+    scale = LONGEST_AGE / max(float(found.age.max()), 1 / DAYS)
+    shares = found.number / found.number.sum()
+    return replace(found, recency=found.recency * scale, age=found.age * scale, number=shares), scale
+
+
+def _in_weeks(further_orders: Any, recency_days: Any, age_days: Any) -> tuple[Floats, Floats, Floats]:
+    x, recency, age = (np.atleast_1d(np.asarray(one, "float64")) for one in (further_orders, recency_days, age_days))
+    return x, recency / DAYS, age / DAYS
+
+
+def _logarithms(start: Mapping[str, float], names: Sequence[str], units: Mapping[str, float]) -> Floats:
+    return np.log([max(float(start[name]) / units.get(name, 1), 1e-12) for name in names])
+
+
+def _in_our_words(found: Sequence[str]) -> list[str]:
+    return [one.replace("P(alive) is", "what it expects is") for one in found]
+
+
+@cache
+def _lifetimes() -> ModuleType:
+    """The library. Importing it sets an option of pandas that is going away, and mutes all warnings of one kind."""
+    with python_warnings.catch_warnings():
+        python_warnings.simplefilter("ignore")
+        import lifetimes
+
+    module: ModuleType = lifetimes
+    return module
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """Looked up once: finding the libraries that have threads takes longer than many a fit."""
+    return ThreadpoolController()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """What overflows in here is looked at afterwards."""
+    with python_warnings.catch_warnings(), np.errstate(all="ignore"):
+        python_warnings.simplefilter("ignore")
+        yield

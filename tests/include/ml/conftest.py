@@ -1,0 +1,95 @@
+"""Staged tables of a simulated shop, without the way through files; and daily series of one, for many seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from include.datasets.shop.block import Block, simulate
+from include.datasets.shop.deliveries import NOT_RETURNED
+from include.datasets.shop.parameters import Shop
+from include.datasets.shop.rhythm import WEEK_SECONDS, Rhythm
+from include.staging.tables import Tables, tables_from_frames
+
+
+@dataclass(frozen=True)
+class SimulatedShop:
+    shop: Shop
+    tables: Tables
+
+    @property
+    def as_of(self) -> date:
+        return self.shop.last_day
+
+
+def with_deliveries(tables: Tables, deliveries: pd.DataFrame) -> Tables:
+    """The tables with a frame of deliveries beside them, typed as staging types them."""
+    backend = tables.sessions.get_backend()
+    name = "deliveries"
+    backend.con.register(name, pa.Table.from_pandas(deliveries, preserve_index=False))
+    raw = backend.table(name)
+    types = {
+        "order_id": "string",
+        **dict.fromkeys(("delivery_date", "prepare_date", "return_date"), "timestamp(6)"),
+        **dict.fromkeys(("latitude", "longitude"), "float64"),
+    }
+    typed = {column: raw[column].cast(kind) for column, kind in types.items() if column in raw.columns}
+    return replace(tables, deliveries=raw.mutate(**typed))
+
+
+def instants(shop: Shop, seconds: Any) -> pd.Series:
+    return pd.Series(np.datetime64(shop.first_day, "us") + np.asarray(seconds).astype("timedelta64[s]"))
+
+
+def tables_of_block(shop: Shop, block: Block) -> Tables:
+    found, who, sent = block.sessions, block.customers, block.deliveries
+    names = [one.name for one in shop.promotions]
+    ids = np.array([f"s{place}" for place in range(len(found))])
+    clients = np.array([f"c{number}" for number in range(len(who))])
+    paid = np.where(found.bought, found.cents - found.discount_cents, 0) / 100
+    sessions = pd.DataFrame(
+        {
+            "id": ids,
+            "client": clients[found.customer],
+            "session_start_date": instants(shop, found.start),
+            "has_purchased": found.bought,
+            "payment_amount": paid,
+            "promotion_id": pd.Series([names[one] if one >= 0 else None for one in found.promotion], dtype="object"),
+            "dimension_region": np.array([one.name for one in shop.regions])[who.region][found.customer],
+            "dimension_device": np.array([one.name for one in shop.devices])[block.device],
+            **{f"action_{name}": found.steps > number for number, name in enumerate(shop.steps)},
+        }
+    )
+    downloaded = instants(shop, (who.download * WEEK_SECONDS).astype("int64"))
+    customers = pd.DataFrame({"client": clients, "download_date": downloaded})
+    returned = instants(shop, sent.returned).mask(sent.returned == NOT_RETURNED)
+    deliveries = pd.DataFrame(
+        {
+            "order_id": ids[block.orders[sent.order]],
+            "prepare_date": instants(shop, sent.prepared),
+            "delivery_date": instants(shop, sent.delivered),
+            "return_date": returned,
+            "latitude": sent.latitude,
+            "longitude": sent.longitude,
+        }
+    )
+    return with_deliveries(tables_from_frames(sessions, customers), deliveries)
+
+
+@pytest.fixture(scope="session")
+def simulated_shop() -> SimulatedShop:
+    """A shop of one block: about 160,000 sessions."""
+    shop = Shop()
+    block = simulate(shop, Rhythm(shop), seed=11, number=0, most_sessions=10**9)
+    return SimulatedShop(shop, tables_of_block(shop, block))
+
+
+@pytest.fixture
+def deliveries_of() -> Any:
+    return with_deliveries

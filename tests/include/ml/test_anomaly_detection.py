@@ -1,0 +1,340 @@
+"""Planted anomalies are found, ordinary days are not, and every report says what it says."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from include import catalogue
+from include.elastic.reports import json_rows
+from include.ml import anomaly_detection as module
+from include.ml.anomaly_detection import FIRST_ORDERS, FUNNEL, anomaly_detection
+from include.problem import Problem
+from include.schemas.reports import SHARED_FIELDS, Report
+from include.staging.tables import Tables, tables_from_frames
+
+FIRST_DAY, AS_OF = date(2024, 1, 1), date(2024, 5, 19)  # twenty weeks from a Monday
+DAYS = (AS_OF - FIRST_DAY).days + 1
+PLANTED = date(2024, 4, 10)
+
+
+def busy_shop(
+    seed: int = 3, *, per_day: int = 110, lost: dict[date, str] | None = None, promoted: Any = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sessions and customers of a shop in UTC: a third views a product and half of those order.
+
+    `lost` are days without nine in ten sessions of a region (`*`: without any); `promoted` says of a day which share of
+    orders has a promotion.
+    """
+    random = np.random.default_rng(seed)
+    rows = []
+    for place in range(DAYS):
+        day = FIRST_DAY + timedelta(days=place)
+        for _ in range(random.poisson(per_day * (1.3 if day.weekday() == 5 else 1.0))):
+            region = "North" if random.random() < 0.6 else "South"
+            viewed = random.random() < 0.34
+            bought = viewed and random.random() < 0.5
+            gone = (lost or {}).get(day)
+            if gone == "*" or (gone == region and random.random() < 0.9):
+                continue
+            uses = bought and promoted is not None and random.random() < promoted(day)
+            at = datetime(day.year, day.month, day.day) + timedelta(seconds=int(random.integers(86_400)))
+            amount = float(random.gamma(4, 6)) if bought else 0.0
+            rows.append((at, f"c{random.integers(20_000):05}", bought, amount, region, viewed, "P1" if uses else None))
+    names = ["session_start_date", "client", "has_purchased", "payment_amount", "dimension_region", "action_viewed"]
+    sessions = pd.DataFrame(rows, columns=[*names, "promotion_id"])
+    sessions["session_start_date"] = sessions["session_start_date"].astype("datetime64[us]")
+    sessions["id"] = [f"s{place:06}" for place in range(len(sessions))]
+    first = sessions.groupby("client", as_index=False)["session_start_date"].min()
+    return sessions, first.rename(columns={"session_start_date": "download_date"})
+
+
+def run(tables: Tables, as_of: date = AS_OF, **options: Any) -> dict[str, Report]:
+    return anomaly_detection(tables, as_of=as_of, **options)
+
+
+def as_written(reports: dict[str, Report]) -> dict[str, list[dict[str, Any]]]:
+    fields = {**SHARED_FIELDS, **module.FIELDS}
+    return {one.type: json_rows(one, reports[one.type].rows, fields, "anomaly_detection") for one in module.REPORTS}
+
+
+def found(reports: dict[str, Report], dimension: str = "all") -> list[tuple[date, str, str, Any]]:
+    rows = reports["anomalies"].rows
+    rows = rows[rows["dimension"] == dimension]
+    return list(zip(rows["period"], rows["series"], rows["direction"], rows["explained_by"], strict=True))
+
+
+def odd_funnel_days(reports: dict[str, Report], dimension: str = "all") -> list[tuple[date, str, str]]:
+    rows = reports["funnel_days"].rows
+    rows = rows[(rows["dimension"] == dimension) & rows["is_anomaly"].astype(bool)]
+    return list(zip(rows["period"], rows["main_step"], rows["direction"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def quiet_shop() -> tuple[pd.DataFrame, pd.DataFrame]:
+    return busy_shop()
+
+
+@pytest.fixture(scope="module")
+def odd_shop() -> tuple[pd.DataFrame, pd.DataFrame]:
+    return busy_shop(lost={PLANTED: "North"})
+
+
+@pytest.fixture(scope="module")
+def odd_reports(odd_shop: tuple[pd.DataFrame, pd.DataFrame]) -> dict[str, Report]:
+    return run(tables_from_frames(*odd_shop))
+
+
+def test_the_catalogue_knows_it() -> None:
+    assert catalogue.analysis("anomaly_detection").reads == ("sessions", "customers")
+
+
+def test_reports_are_as_declared(odd_reports: dict[str, Report]) -> None:
+    for one in module.REPORTS:
+        report = odd_reports[one.type]
+        assert tuple(report.rows.columns) == one.fields
+        assert len(report.rows) or one.type == "customer_departures"
+        assert not report.rows.duplicated(list(one.key)).any()
+        assert {"window", "time_zone", "week_start", "order"} <= set(report.definition)
+    for rows in as_written(odd_reports).values():
+        assert all(value is not None and value == value for row in rows for value in row.values())
+
+
+def test_panels_are_over_fields_of_their_report(odd_reports: dict[str, Report]) -> None:
+    for one in module.REPORTS:
+        rows = odd_reports[one.type].rows
+        for panel in one.panels:
+            used = {*panel.series, panel.x, panel.breakdown, panel.color, *(panel.band or ()), *panel.columns}
+            assert {name for name in used if name} | set(panel.where) <= set(one.fields)
+            assert panel.how_to_read.endswith(".")
+            shown = rows[rows["dimension"] == "all"]
+            for name, value in panel.where.items():
+                shown = shown[shown[name] == value]
+            assert len(shown) <= 1_000
+
+
+def test_a_shop_without_anomalies_has_none(quiet_shop: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    reports = run(tables_from_frames(*quiet_shop))
+    assert found(reports) == []
+    assert odd_funnel_days(reports) == []
+    assert reports["anomalies"].kpis["newest_anomalies"] == 0
+    assert module.alerts(reports) == []
+    assert len(reports["daily_series"].rows) > 500
+
+
+def test_an_anomaly_is_explained_by_the_dimension_value_behind_it(odd_reports: dict[str, Report]) -> None:
+    [(day, series, direction, explained)] = [one for one in found(odd_reports) if one[1] == "sessions"]
+    assert (day, series, direction) == (PLANTED, "sessions", "below")
+    assert explained is not None
+    assert explained.startswith("region: North (")
+    assert {one[0] for one in found(odd_reports)} == {PLANTED}
+    assert (PLANTED, "sessions") in [one[:2] for one in found(odd_reports, "region: North")]
+    assert found(odd_reports, "region: South") == []
+    row = odd_reports["anomalies"].rows.query("dimension == 'all' and series == 'sessions'").iloc[0]
+    assert row["actual"] < row["band_low"] < row["expected"] < row["band_high"]
+    assert row["departure_rate"] == pytest.approx(row["actual"] / row["expected"] - 1)
+    assert row["q_value"] <= 0.05
+
+
+def test_a_failure_of_everybody_is_explained_by_nobody() -> None:
+    sessions, customers = busy_shop()
+    lost = (sessions["session_start_date"].dt.date == PLANTED) & (np.arange(len(sessions)) % 4 > 0)
+    reports = run(tables_from_frames(sessions[~lost], customers))
+    [explained] = [one[3] for one in found(reports) if one[1] == "sessions"]
+    assert explained is None
+
+
+def test_a_checkout_that_fails_shows_as_its_step() -> None:
+    sessions, customers = busy_shop(seed=4, per_day=150)
+    failed = (sessions["session_start_date"].dt.date == PLANTED) & (np.arange(len(sessions)) % 10 > 0)
+    sessions.loc[failed, ["has_purchased", "payment_amount"]] = [False, 0.0]
+    reports = run(tables_from_frames(sessions, customers))
+    assert odd_funnel_days(reports) == [(PLANTED, "orders out of viewed", "below")]
+    assert "orders" in {one[1] for one in found(reports)}
+    assert {one[0] for one in found(reports)} == {PLANTED}
+
+
+def test_the_newest_day_is_a_report_of_its_own() -> None:
+    sessions, customers = busy_shop()
+    spike = sessions[sessions["session_start_date"].dt.date == AS_OF]
+    twice = [spike.assign(id=spike["id"] + f"-{again}") for again in range(2)]
+    reports = run(tables_from_frames(pd.concat([sessions, *twice]), customers))
+    rows = reports["newest_period"].rows.query("dimension == 'all'").set_index("series")
+    assert rows.loc["sessions", "period"] == AS_OF
+    assert rows.loc["sessions", "is_anomaly"]
+    assert rows.loc["sessions", "direction"] == "above"
+    # The newest cohort whose window is over.
+    assert rows.loc[FIRST_ORDERS, "period"] == AS_OF - timedelta(days=7)
+    assert FUNNEL in rows.index
+    assert reports["newest_period"].kpis["newest_anomalies"] >= 1
+    said = module.alerts(reports)
+    assert len(said) == reports["newest_period"].kpis["newest_anomalies"]
+    values = rows.loc["sessions"]
+    deviations = f"({values['score']:+.1f} standard deviations)"
+    assert f"sessions on 2024-05-19: {values['actual']:,.0f}, expected {values['expected']:,.0f} {deviations}" in said
+
+
+def test_a_day_that_is_loaded_in_part_is_no_alert(quiet_shop: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    sessions, customers = quiet_shop
+    noon = datetime(AS_OF.year, AS_OF.month, AS_OF.day, 12)
+    reports = run(
+        tables_from_frames(
+            sessions[sessions["session_start_date"] < noon], customers[customers["download_date"] < noon]
+        )
+    )
+    assert module.alerts(reports) == []
+    newest = reports["newest_period"].rows.query("dimension == 'all' and series == 'sessions'")
+    assert newest["period"].tolist() == [AS_OF - timedelta(days=1)]
+    rows = reports["daily_series"].rows.query("dimension == 'all' and series == 'sessions'")
+    assert rows["is_complete"].tolist() == [True] * (len(rows) - 1) + [False]
+    assert any("2024-05-19 was not loaded to its end" in one for one in reports["newest_period"].warnings)
+
+
+def test_a_customer_who_orders_far_more_than_predicted_is_named() -> None:
+    random = np.random.default_rng(6)
+    rows = []
+    for number in range(300):
+        rate = random.gamma(1.5, 0.02)
+        days = [0, *np.flatnonzero(random.random(DAYS) < rate)]
+        rows += [(f"c{number:03}", FIRST_DAY + timedelta(days=int(day)), "North") for day in sorted(set(days))]
+    # Once before the last 46 days (a third of all), then every other day; and another every day until then, then never.
+    eager = [0, *range(DAYS - 44, DAYS, 2)]
+    rows += [("eager", FIRST_DAY + timedelta(days=day), "South") for day in eager]
+    rows += [("gone", FIRST_DAY + timedelta(days=day), "South") for day in range(DAYS - 47)]
+    sessions = pd.DataFrame(rows, columns=["client", "day", "dimension_region"])
+    sessions["session_start_date"] = pd.to_datetime(sessions.pop("day")).astype("datetime64[us]")
+    sessions = sessions.assign(
+        id=[str(place) for place in range(len(sessions))], has_purchased=True, payment_amount=9.0
+    )
+    first = sessions.groupby("client", as_index=False)["session_start_date"].min()
+    tables = tables_from_frames(sessions, first.rename(columns={"session_start_date": "download_date"}))
+    report = run(tables)["customer_departures"]
+    rows_of_all = report.rows.query("dimension == 'all'")
+    named = rows_of_all.set_index("client")
+    assert set(named.index) == {"eager", "gone"}
+    assert (named.loc["eager", "order_days_made"], named.loc["eager", "order_days_before"]) == (22, 1)
+    assert named.loc["eager", "direction"] == "above"
+    assert (named.loc["gone", "order_days_made"], named.loc["gone", "order_days_before"]) == (0, DAYS - 47)
+    assert named.loc["gone", "direction"] == "below"
+    assert named.loc["gone", "order_days_predicted"] > 20
+    assert run(tables, customers_kept=1)["customer_departures"].rows.query("dimension == 'all'")["client"].tolist() == [
+        rows_of_all["client"].iloc[0]
+    ]
+
+
+def test_days_without_any_session_were_not_recorded() -> None:
+    gone = {date(2024, 3, 6): "*", date(2024, 3, 7): "*"}
+    reports = run(tables_from_frames(*busy_shop(lost=gone)))
+    assert found(reports) == []
+    rows = reports["daily_series"].rows.query("dimension == 'all' and series == 'sessions'")
+    assert not set(rows["period"]) & set(gone)
+    said = "2 days have no session at all (2024-03-06, 2024-03-07) and are taken as not recorded."
+    assert said in reports["anomalies"].warnings
+
+
+def test_a_campaign_and_a_holiday_are_no_anomalies() -> None:
+    def promoted(day: date) -> float:
+        return 0.6 if date(2024, 3, 4) <= day <= date(2024, 3, 13) else 0.0
+
+    sessions, customers = busy_shop(per_day=150, promoted=promoted)
+    at = sessions["session_start_date"].dt.date == PLANTED
+    kept = ~at | (np.arange(len(sessions)) % 4 == 0)
+    tables = tables_from_frames(sessions[kept], customers)
+    assert {one[0] for one in found(run(tables))} == {PLANTED}
+    reports = run(tables, holidays=("04-10", "2024-12-25"))
+    assert found(reports) == []
+    assert any("holidays or short campaigns are shown and not judged" in one for one in reports["anomalies"].warnings)
+
+
+@pytest.mark.parametrize("text", ["25.12.", "2024-02-30", "02-30", "christmas"])
+def test_a_holiday_that_is_no_day_is_named(quiet_shop: tuple[pd.DataFrame, pd.DataFrame], text: str) -> None:
+    with pytest.raises(Problem, match=r"ANOMALY_HOLIDAYS has '.*', which is no day; write 2025-12-25"):
+        run(tables_from_frames(*quiet_shop), holidays=(text,))
+
+
+def test_a_short_series_is_shown_and_not_judged(quiet_shop: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    reports = run(tables_from_frames(*quiet_shop), as_of=FIRST_DAY + timedelta(days=30))
+    assert found(reports) == []
+    rows = reports["daily_series"].rows
+    assert rows["expected"].isna().all()
+    assert rows["actual"].notna().all()
+    assert any("fewer than 56 days: sessions" in one for one in reports["daily_series"].warnings)
+
+
+def test_the_order_of_rows_and_the_names_of_clients_do_not_matter(
+    odd_shop: tuple[pd.DataFrame, pd.DataFrame], odd_reports: dict[str, Report]
+) -> None:
+    sessions, customers = odd_shop
+    names = {client: f"x{99_999 - place}" for place, client in enumerate(sorted(customers["client"]))}
+    shuffled = sessions.sample(frac=1, random_state=1).assign(client=lambda frame: frame["client"].map(names))
+    renamed = customers.assign(client=customers["client"].map(names))[::-1]
+    assert as_written(run(tables_from_frames(shuffled, renamed))) == as_written(odd_reports)
+
+
+def test_a_dimension_value_is_as_though_only_its_sessions_existed(
+    odd_shop: tuple[pd.DataFrame, pd.DataFrame], odd_reports: dict[str, Report]
+) -> None:
+    sessions, customers = odd_shop
+    ordered = sessions.sort_values(["session_start_date", "id"])
+    first = ordered.drop_duplicates("client").set_index("client")["dimension_region"]
+    own = sessions[sessions["dimension_region"] == "South"].drop(columns="dimension_region")
+    members = customers[customers["client"].map(first) == "South"]
+    alone = run(tables_from_frames(own, members))
+    for name, report in alone.items():
+        rows = odd_reports[name].rows
+        part = rows[rows["dimension"] == "region: South"].drop(columns=["dimension", "explained_by"], errors="ignore")
+        expected = report.rows.drop(columns=["dimension", "explained_by"], errors="ignore")
+        pd.testing.assert_frame_equal(part.reset_index(drop=True), expected, check_dtype=False)
+
+
+def test_what_comes_after_the_report_date_does_not_count(odd_shop: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    sessions, customers = odd_shop
+    cut = datetime(AS_OF.year, AS_OF.month, AS_OF.day) - timedelta(days=6)
+    early = run(
+        tables_from_frames(sessions[sessions["session_start_date"] < cut], customers[customers["download_date"] < cut]),
+        as_of=(cut - timedelta(days=1)).date(),
+    )
+    late = run(tables_from_frames(sessions, customers), as_of=(cut - timedelta(days=1)).date())
+    assert as_written(early) == as_written(late)
+
+
+def test_nothing_gives_no_rows_and_one_customer_works() -> None:
+    sessions, customers = busy_shop(per_day=1)
+    for report in run(tables_from_frames(sessions[:0], customers[:0])).values():
+        assert len(report.rows) == 0
+        assert f"There is nothing to report up to {AS_OF}." in report.warnings
+    one = run(tables_from_frames(sessions[:1], customers[customers["client"] == sessions["client"][0]]))
+    assert len(one["daily_series"].rows) > 0
+    assert found(one) == []
+
+
+def test_time_zones_decide_what_a_day_is() -> None:
+    at = datetime(2024, 1, 1, 23, 30, tzinfo=UTC).replace(tzinfo=None)
+    sessions = pd.DataFrame(
+        {
+            "id": ["1"],
+            "client": ["a"],
+            "session_start_date": pd.Series([at], dtype="datetime64[us]"),
+            "has_purchased": [False],
+            "payment_amount": [0.0],
+        }
+    )
+    customers = pd.DataFrame({"client": ["a"], "download_date": pd.Series([at], dtype="datetime64[us]")})
+    reports = run(tables_from_frames(sessions, customers, time_zone="Europe/Berlin"), as_of=date(2024, 1, 2))
+    assert reports["daily_series"].rows.query("series == 'sessions'")["period"].tolist() == [date(2024, 1, 2)]
+
+
+def test_the_simulated_shop(simulated_shop: Any) -> None:
+    """Found in the tables of a whole shop, campaigns and all: the planted days."""
+    reports = run(simulated_shop.tables, as_of=simulated_shop.as_of)
+    planted = {one.day for one in simulated_shop.shop.anomalies}
+    days = {one[0] for one in found(reports)} | {one[0] for one in odd_funnel_days(reports)}
+    assert planted <= days
+    assert len(days - planted) <= 1  # of 6,000 days of series, at a rate of 2 %
+    named = {day: (step, direction) for day, step, direction in odd_funnel_days(reports)}
+    failure = next(one.day for one in simulated_shop.shop.anomalies if one.kind == "checkout_failure")
+    assert named[failure] == ("orders out of began_checkout", "below")
