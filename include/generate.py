@@ -2,6 +2,7 @@
 
 import sys
 
+from include.dashboards import kibana
 from include.measures import documentation as metrics
 from include.quality import documentation as quality
 from include.quality import suites
@@ -11,6 +12,7 @@ from include.schemas import settings
 def rendered() -> dict[str, str]:
     """Path below the project's root → what the file should hold."""
     return {
+        "include/dashboards/kibana.ndjson": kibana.render(),
         "docs/configuration.md": settings.render_documentation(),
         "docs/metrics.md": metrics.render(),
         "docs/quality.md": quality.render(),

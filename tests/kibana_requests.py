@@ -1,0 +1,216 @@
+"""What Kibana would ask Elasticsearch for, asked of a real one and held against the reports.
+
+Lens turns its columns into one search. `_search_of` does so in the same way for what the panels use: buckets one in
+another in their order, and in the innermost one metrics, those with a filter inside it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import vl_convert
+from elasticsearch import Elasticsearch
+
+from include import catalogue
+from include.dashboards.boards import fields_of, panels_of
+from include.dashboards.kibana_lens import attributes, lens_can_draw
+from include.dashboards.kibana_vega import CONTEXT, fields_shown, specification
+from include.dashboards.panel import Panel
+from include.elastic.client import index_name
+from include.elastic.indexes import REPORTS_LATEST
+from include.elastic.reports import read_rows
+
+Row = dict[str, Any]
+
+CLAUSE = re.compile(r'"?(\w+)"?: ("(?:[^"\\]|\\.)*"|true|false|\d+|\*)(?: and |$)')
+
+
+def _query_of(kuery: str) -> Row:
+    """As Kibana translates `name: value and …`: a quoted value is a phrase."""
+    clauses: list[Row] = []
+    assert "".join(match.group() for match in CLAUSE.finditer(kuery)) == kuery != ""
+    for name, text in CLAUSE.findall(kuery):
+        if text == "*":
+            clauses.append({"exists": {"field": name}})
+        elif text.startswith('"'):
+            clauses.append({"match_phrase": {name: re.sub(r"\\(.)", r"\1", text[1:-1])}})
+        else:
+            clauses.append({"match": {name: json.loads(text)}})
+    return {"bool": {"filter": clauses}}
+
+
+def _search_of(lens: Row, dimension: str) -> Row:
+    (layer,) = lens["state"]["datasourceStates"]["formBased"]["layers"].values()
+    columns = layer["columns"]
+    metrics: Row = {}
+    for name in layer["columnOrder"]:
+        column = columns[name]
+        if column["isBucketed"]:
+            continue
+        field = column["sourceField"]
+        if column["operationType"] == "last_value":
+            sort = [{column["params"]["sortField"]: {"order": "desc"}}]
+            metric: Row = {"top_hits": {"size": 1, "sort": sort, "_source": [field]}}
+        else:
+            metric = {column["operationType"]: {"field": field}}
+        if "filter" in column:
+            metric = {"filter": _query_of(column["filter"]["query"]), "aggs": {"inner": metric}}
+        metrics[name] = metric
+    aggregations = metrics
+    for name in reversed([name for name in layer["columnOrder"] if columns[name]["isBucketed"]]):
+        aggregations = _bucket_of(name, columns[name], metrics, aggregations)
+    query = _query_of(lens["state"]["query"]["query"])
+    query["bool"]["filter"].append({"match_phrase": {"dimension": dimension}})  # the control's
+    return {"size": 0, "query": query, "aggs": aggregations}
+
+
+def _bucket_of(name: str, column: Row, metrics: Row, inner: Row) -> Row:
+    given, field = column["params"], column["sourceField"]
+    if column["operationType"] == "date_histogram":
+        interval = {"calendar_interval": given["interval"], "min_doc_count": 1, "time_zone": "UTC"}
+        return {name: {"date_histogram": {"field": field, **interval}, "aggs": inner}}
+    order, extra = "_key", {}
+    if given["orderBy"]["type"] == "custom":
+        order = f"{name}-order"
+        extra = {order: {given["orderAgg"]["operationType"]: {"field": given["orderAgg"]["sourceField"]}}}
+    elif given["orderBy"]["type"] == "column":
+        order = given["orderBy"]["columnId"]
+        extra = {order: metrics[order]}
+        assert "filter" not in metrics[order]
+    terms = {"field": field, "size": given["size"], "order": {order: given["orderDirection"]}}
+    return {name: {"terms": terms, "aggs": {**inner, **extra}}}
+
+
+def _found(lens: Row, answer: Row) -> Iterator[tuple[dict[str, Any], Row, int]]:
+    """The buckets of an answer: their keys, their values, how many documents they hold."""
+    (layer,) = lens["state"]["datasourceStates"]["formBased"]["layers"].values()
+    columns = layer["columns"]
+    buckets = [name for name in layer["columnOrder"] if columns[name]["isBucketed"]]
+    values = [name for name in layer["columnOrder"] if name not in buckets]
+
+    def descend(part: Row, depth: int, keys: dict[str, Any], count: int) -> Iterator[tuple[dict[str, Any], Row, int]]:
+        if depth == len(buckets):
+            yield keys, {name: _value(part[name], columns[name]) for name in values}, count
+            return
+        name = buckets[depth]
+        for bucket in part[name]["buckets"]:
+            key = bucket.get("key_as_string", bucket["key"])
+            yield from descend(bucket, depth + 1, {**keys, name: key}, bucket["doc_count"])
+
+    yield from descend(answer["aggregations"], 0, {}, answer["hits"]["total"]["value"])
+
+
+def _value(part: Row, column: Row) -> Any:
+    inner = part["inner"] if "filter" in column else part
+    if column["operationType"] == "last_value":
+        hits = inner["hits"]["hits"]
+        return hits[0]["_source"][column["sourceField"]] if hits else None
+    return inner["value"]
+
+
+def _key(row: Row, name: str | None, types: Mapping[str, str]) -> Any:
+    """A row's value as the key of a bucket."""
+    value = row[str(name)]
+    if types[str(name)] == "date":
+        return f"{value}T00:00:00.000Z"
+    if types[str(name)] == "boolean":
+        return "true" if value else "false"
+    return value
+
+
+def _limited(panel: Panel, rows: list[Row]) -> list[Row]:
+    if panel.sort != "report":
+        known = [row for row in rows if row.get(panel.series[0]) is not None]
+        rows = sorted(known, key=lambda row: row[panel.series[0]], reverse=panel.sort == "descending")
+    return rows[: panel.limit]
+
+
+def check_lens(client: Elasticsearch, analysis: catalogue.Analysis, dimension: str) -> None:
+    """Every panel of the dashboard that Lens draws has the report's numbers, each bucket those of one row."""
+    placed = [one for one in panels_of(analysis) if lens_can_draw(one.panel)]
+    fields = fields_of(analysis)
+    types = {name: field.type for name, field in fields.items()}
+    drawn = [
+        attributes(one.panel, analysis.name, one.report_type, fields, layer_id="layer", data_view="view")
+        for one in placed
+    ]
+    searches: list[Row] = []
+    for lens in drawn:
+        searches += [{}, _search_of(lens, dimension)]
+    answers = client.msearch(index=index_name(REPORTS_LATEST), searches=searches)["responses"]
+    for one, lens, answer in zip(placed, drawn, answers, strict=True):
+        assert "error" not in answer, (one.id, answer)
+        panel = one.panel
+        rows = read_rows(client, analysis.name, one.report_type.type, dimension, panel.where)
+        found = list(_found(lens, answer))
+        if panel.mark == "table":
+            _check_table(panel, rows, found, one.id)
+            continue
+        keys = [name for name in (panel.breakdown, panel.x) if name]
+        if panel.mark == "heatmap":
+            keys.reverse()
+        rows = [row for row in rows if all(name in row for name in keys)]
+        rows = _limited(panel, rows)
+        if keys:
+            assert all(count == 1 for _, _, count in found), one.id
+        expected = {tuple(_key(row, name, types) for name in keys): row for row in rows}
+        assert len(expected) == len(rows), one.id
+        by_key = {tuple(key.values()): values for key, values, _ in found}
+        if not rows and not keys:
+            assert set(by_key[()].values()) == {None}
+            continue
+        assert by_key.keys() == expected.keys(), one.id
+        for key, row in expected.items():
+            for name in (panel.color or panel.series[0],) if panel.mark == "heatmap" else panel.series:
+                values = by_key[key]
+                shown = values.get(name, values.get("value"))
+                unfinished = values.get(f"{name}-unfinished")
+                if row.get("is_complete") is False and f"{name}-unfinished" in values:
+                    shown, unfinished = unfinished, shown
+                assert (shown, unfinished) == (row.get(name), None), (one.id, key, name)
+        if len(keys) == 1 and types[keys[0]] == "keyword":
+            assert list(by_key) == list(expected) or panel.sort != "report", one.id
+
+
+def _check_table(panel: Panel, rows: list[Row], found: list[tuple[dict[str, Any], Row, int]], id_: str) -> None:
+    expected = _limited(panel, rows)
+    shown = [{name: values[name] for name in panel.columns} for _, values, _ in found]
+    wanted = [{name: row.get(name) for name in panel.columns} for row in expected]
+    if panel.sort == "report":
+        assert shown == wanted[: len(shown)], id_
+        assert len(shown) == min(len(wanted), 1_000), id_
+        return
+    order = [values[panel.series[0]] for _, values, _ in found]
+    assert order[: len(expected)] == [row[panel.series[0]] for row in expected], id_
+
+
+def check_vega(client: Elasticsearch, analysis: catalogue.Analysis, dimension: str) -> None:
+    """Every panel of the dashboard that Vega draws finds the report's rows, and can be drawn."""
+    fields = fields_of(analysis)
+    for one in panels_of(analysis):
+        if lens_can_draw(one.panel):
+            continue
+        index = index_name(REPORTS_LATEST)
+        spec = specification(one.panel, analysis.name, one.report_type, fields, index=index)
+        body = spec["data"]["url"]["body"]
+        parts = body["query"]["bool"]
+        # What Kibana puts for its placeholders: the control's filter, and nothing for the others.
+        parts["filter"] = [
+            {"match_phrase": {"dimension": dimension}} if part == CONTEXT["filter"] else part
+            for part in parts["filter"]
+        ]
+        assert (parts.pop("must"), parts.pop("must_not")) == ([CONTEXT["must"]], [CONTEXT["must_not"]])
+        hits = client.search(
+            index=spec["data"]["url"]["index"],
+            **{"source" if key == "_source" else key: value for key, value in body.items()},
+        )["hits"]["hits"]
+        names = fields_shown(one.panel, one.report_type)
+        rows = read_rows(client, analysis.name, one.report_type.type, dimension, one.panel.where)
+        assert [hit["_source"] for hit in hits] == [
+            {name: row[name] for name in names if name in row} for row in rows
+        ], one.id
+        values = [{"_source": hit["_source"]} for hit in hits]
+        svg = vl_convert.vegalite_to_svg({**spec, "data": {"values": values}, "width": 500, "height": 260})
+        assert svg.startswith("<svg")
+        assert not re.search(r' d="[^"]*NaN', svg), one.id
