@@ -7,11 +7,13 @@ Takes your sessions and customers (and products and deliveries, where you have t
    to do.
 2. One group per source: **extract** streams the source through the row rules, **validate** applies the rules that need
    the whole load and lets Great Expectations gate it. Bad rows are quarantined with their reasons; too many of them
-   fail the run before anything is loaded.
+   fail the run before anything is loaded. Either way **index_quarantine** shows them on the page *Quarantine*; the DAG
+   `replay_quarantine` loads those that pass after the mapping or the rules were changed.
 3. **stage** merges the good rows into the Parquet snapshot that everything later reads.
 4. **index_orders** and **index_downloads** bring it to Elasticsearch, and count it there.
 5. One task per analysis, in the groups **exploratory** and **machine_learning**, each writing its reports.
 6. **publish** makes the new reports visible all at once, writes the customers' scores and sums up the run.
+7. **import_dashboards** brings the dashboards to Kibana, where `KIBANA_URL` names one.
 
 Every task can be cleared and run again, and a run repeated: the indexes end up the same. Trigger it with *dry run* to
 see what would be read and rejected.
@@ -20,13 +22,11 @@ see what would be read and rejected.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Asset, CronTriggerTimetable, TaskGroup, TriggerRule, dag, get_current_context, task
+from airflow.sdk import CronTriggerTimetable, TaskGroup, TriggerRule, dag, get_current_context, task
 
 import configs
-from include import catalogue
-from include.pipeline.parameters import configured_kinds, cron, parameters
-
-Reference = Any  # a dict of paths, counts and ids: all that travels between tasks; XComArg while Airflow parses
+from include.pipeline.from_snapshot import Reference, from_snapshot
+from include.pipeline.parameters import configured_sources, cron, parameters
 
 
 def schedule() -> Any:
@@ -43,13 +43,18 @@ def check() -> Reference:
     Elasticsearch: reachable, version and health, credentials, rights. Staging and temporary folder: writable, with
     room. Each source: reachable, with the columns its mapping names. All troubles are listed at once, one line each.
     """
+    from include.pipeline.alone import require_alone
     from include.pipeline.check import check
+    from include.pipeline.run import said_plainly
 
-    return check(get_current_context())
+    context = get_current_context()
+    with said_plainly():
+        require_alone(context, "replay_quarantine", retry=True)
+    return check(context)
 
 
 @task
-def extract(kind: str) -> Reference:
+def extract(name: str) -> Reference:
     """Stream the source through the row rules.
 
     Good rows go to this run's landing files; a bad one to quarantine, with its file, line, values and the rules it
@@ -57,19 +62,31 @@ def extract(kind: str) -> Reference:
     """
     from include.pipeline.extract import extract
 
-    return extract(get_current_context(), kind)
+    return extract(get_current_context(), name)
 
 
 @task
-def validate(kind: str, extracted: Reference, customers: Reference | None) -> Reference:
+def validate(name: str, extracted: Reference, customers: list[Reference], earlier: list[Reference]) -> Reference:
     """Apply the rules that need the whole load (duplicates, unknown clients) and the Great Expectations suite.
 
+    Of several sources of a kind, each waits for those before it: a key belongs to the first that has it.
     Fails when a larger share of the rows than `MAX_QUARANTINED_SHARE` is bad, or an expectation does not hold for the
     good ones. The data docs of the suite are linked on the Customer Analytics page.
     """
     from include.pipeline.validate import validate
 
-    return validate(get_current_context(), kind, extracted, customers)
+    return validate(get_current_context(), name, extracted, customers, earlier)
+
+
+@task(trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
+def index_quarantine(extracted: list[Reference]) -> Reference:
+    """Index the rejected rows of this run, with their values and reasons, for the page *Quarantine*.
+
+    Runs on a dry run too, and when a source failed, most of all when too much of it was bad.
+    """
+    from include.pipeline.quarantine import index_quarantine
+
+    return index_quarantine(get_current_context(), extracted)
 
 
 @task
@@ -83,28 +100,6 @@ def stage(validated: list[Reference]) -> Reference:
     return stage(get_current_context(), validated)
 
 
-@task(outlets=[Asset("orders")])
-def index_orders(staged: Reference) -> Reference:
-    """Bulk-index the sessions of the months that changed, with baskets and deliveries; count them there."""
-    from include.pipeline.index import index_orders
-
-    return index_orders(get_current_context(), staged)
-
-
-@task(outlets=[Asset("downloads")])
-def index_downloads(staged: Reference) -> Reference:
-    """Bulk-index the customers, keeping the scores they have; count them there."""
-    from include.pipeline.index import index_downloads
-
-    return index_downloads(get_current_context(), staged)
-
-
-def analyse(name: str, staged: Reference) -> Reference:
-    from include.pipeline.analyse import analyse
-
-    return analyse(get_current_context(), name, staged)
-
-
 @task(trigger_rule=TriggerRule.ALL_DONE)
 def publish(
     staged: Reference, validated: list[Reference], indexed: list[Reference], analysed: dict[str, Reference]
@@ -116,6 +111,17 @@ def publish(
     from include.pipeline.publish import publish
 
     return publish(get_current_context(), staged, validated, indexed, analysed)
+
+
+@task
+def import_dashboards() -> Reference:
+    """Import data views, saved searches and dashboards into the Kibana space `KIBANA_SPACE`, replacing earlier ones.
+
+    Every object's result is checked. Skipped where `KIBANA_URL` is empty.
+    """
+    from include.pipeline.kibana import import_dashboards
+
+    return import_dashboards()
 
 
 @dag(
@@ -136,32 +142,24 @@ def publish(
 def customer_analytics() -> None:
     checked = check()
 
-    def source_group(kind: str, customers: Any) -> Any:
-        with TaskGroup(kind, tooltip=f"Read and validate the {kind}"):
-            extracted = extract(kind)
+    sources = configured_sources()
+    read: list[Any] = []
+    validated: dict[str, list[Any]] = {kind: [] for kind in ("customers", *sources.values())}
+    # The customers first: sessions are held against them.
+    for name, kind in sorted(sources.items(), key=lambda source: source[1] != "customers"):
+        with TaskGroup(name, tooltip=f"Read and validate the {kind}" + (f" of {name}" if name != kind else "")):
+            extracted = extract(name)
             checked >> extracted
-            return validate(kind, extracted, customers)
+            read.append(extracted)
+            customers = validated["customers"] if kind == "sessions" else []
+            validated[kind].append(validate(name, extracted, customers, list(validated[kind])))
+    every = [one for of_one_kind in validated.values() for one in of_one_kind]
 
-    validated: dict[str, Any] = {"customers": source_group("customers", None)}
-    for kind in configured_kinds():
-        if kind != "customers":
-            validated[kind] = source_group(kind, validated["customers"] if kind == "sessions" else None)
-
-    staged = stage(list(validated.values()))
-    indexed = [index_orders(staged), index_downloads(staged)]
-    analysed: dict[str, Any] = {}
-
-    for group_name in catalogue.GROUPS:
-        members = [one for one in catalogue.analyses() if one.group == group_name]
-        if members:
-            with TaskGroup(group_name):
-                for one in members:
-                    outlets = [Asset(f"reports/{one.name}")]
-                    analysis = task(task_id=one.name, doc_md=one.doc, outlets=outlets)(analyse)(one.name, staged)
-                    indexed >> analysis
-                    analysed[one.name] = analysis
-
-    publish(staged, list(validated.values()), indexed, analysed)
+    quarantined = index_quarantine(read)
+    every >> quarantined
+    staged = stage(every)
+    indexed, analysed = from_snapshot(staged)
+    publish(staged, every, [*indexed, quarantined], analysed) >> import_dashboards()
 
 
 customer_analytics()

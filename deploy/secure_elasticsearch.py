@@ -9,9 +9,12 @@ import sys
 from elasticsearch import ApiError, Elasticsearch, TransportError
 
 PIPELINE = "customer_analytics"  # the user and its role
+# What importing the dashboards into Kibana's default space takes, and setting that space's time zone.
+KIBANA_FEATURES = ["feature_savedObjectsManagement.all", "feature_advancedSettings.all"]
 ROLE = {
     "cluster": ["monitor", "manage_index_templates"],
-    "indices": [{"names": ["orders*", "downloads*", "reports*"], "privileges": ["all"]}],
+    "indices": [{"names": ["orders*", "downloads*", "reports*", "quarantine*"], "privileges": ["all"]}],
+    "applications": [{"application": "kibana-.kibana", "privileges": KIBANA_FEATURES, "resources": ["space:default"]}],
 }
 
 

@@ -48,6 +48,7 @@ def create_app(dependencies: Sequence[Depends]) -> FastAPI:
     app.add_api_route("/static/{name}", _static, methods=["GET"])
     app.add_api_route("/api/dashboards", _dashboards, methods=["GET"])
     app.add_api_route("/api/dashboards/{name}", _dashboard, methods=["GET"])
+    app.add_api_route("/api/quarantine", _quarantine, methods=["GET"])
     app.add_api_route("/data-docs", _to_data_docs, methods=["GET"])
     app.add_api_route("/data-docs/{path:path}", _data_docs, methods=["GET"])
     return app
@@ -93,6 +94,19 @@ def _dashboard(name: str, dimension: str = "all") -> Response:
             return _json(read_dashboard(client, analysis, dimension))
     except UnknownDimension as error:
         return _json({"detail": str(error), "dimensions": error.known}, status=404)
+    except ElasticsearchProblem as error:
+        return _sorry(503, str(error))
+
+
+def _quarantine(run: str | None = None) -> Response:
+    from include.dashboards.quarantine import UnknownRun, read_quarantine
+    from include.elastic.client import ElasticsearchProblem, connect
+
+    try:
+        with connect() as client:
+            return _json(read_quarantine(client, run))
+    except UnknownRun as error:
+        return _sorry(404, str(error))
     except ElasticsearchProblem as error:
         return _sorry(503, str(error))
 

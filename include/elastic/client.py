@@ -109,8 +109,8 @@ def problem(error: ApiError | TransportError, client: Elasticsearch, doing: str)
     if status == 403:
         return ElasticsearchProblem(
             f"{place} does not allow this user {doing}: {reason}; grant it the cluster privileges `monitor` and "
-            f"`manage_index_templates`, and `all` on the indexes {index_name('orders*')}, {index_name('downloads*')} "
-            f"and {index_name('reports*')}."
+            f"`manage_index_templates`, and `all` on the indexes {index_name('orders*')}, {index_name('downloads*')}, "
+            f"{index_name('reports*')} and {index_name('quarantine*')}."
         )
     busy = status == 429 or status >= 500
     advice = "; try again later, or give it more memory" if busy else ""

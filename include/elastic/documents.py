@@ -105,6 +105,8 @@ def _plain(value: Any, kind: str) -> object:
         return int(value)
     if kind == "double":
         return float(value)
+    if kind == "boolean":
+        return bool(value)
     if kind == "date":
         return value.isoformat()[:10]  # scores are for a day
     return str(value)

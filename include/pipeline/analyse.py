@@ -97,7 +97,8 @@ def write(name: str, reports: dict[str, Report], *, run: Run, report_date: date)
         )
         log.info("%s.%s: %s rows", name, report_type.type, f"{done.rows:,}")
         written[report_type.type] = done.rows
-    return {"rows": written}
+    alerts = module.alerts(reports) if hasattr(module, "alerts") else []
+    return {"rows": written, "alerts": alerts}
 
 
 def skip(name: str, reason: str, *, run: Run, report_date: date) -> None:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def extract(context: Context, kind: str) -> dict[str, Any]:
-    """What became of the rows of the source `kind`, and where the good ones are."""
+def extract(context: Context, name: str) -> dict[str, Any]:
+    """What became of the rows of the source `name`, and where the good ones are."""
     with said_plainly():
         run = run_from_context(context)
-        source = configured_source(kind)
+        source = configured_source(name)
         options = value_format(source)
         wanted = window(run, source, read_watermark(source))
-        log.info("%s: %s", kind, wanted)
+        log.info("%s: %s", name, wanted)
         found = extract_rows(
             source,
             read_source(source, options, **wanted.bounds),
@@ -39,6 +39,6 @@ def extract(context: Context, kind: str) -> dict[str, Any]:
         return found.as_reference()
 
 
-def configured_source(kind: str) -> Source:
+def configured_source(name: str) -> Source:
     """The definition of one source in sources.yaml."""
-    return next(source for source in load_sources(configs.SOURCES_FILE).all if source.name == kind)
+    return load_sources(configs.SOURCES_FILE).named(name)

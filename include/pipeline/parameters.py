@@ -29,12 +29,13 @@ def cron() -> str | None:
     return expression
 
 
-def configured_kinds() -> tuple[str, ...]:
-    """The source kinds that sources.yaml has; the two required ones while it cannot be read (`check` says why)."""
+def configured_sources() -> dict[str, str]:
+    """The sources that sources.yaml has, name → kind, in the order of the kinds and then of the file; one of each
+    required kind while it cannot be read (`check` says why)."""
     try:
-        return tuple(source.kind.name for source in load_sources(configs.SOURCES_FILE).all)
+        return {source.name: source.kind.name for source in load_sources(configs.SOURCES_FILE).all}
     except SourcesError:
-        return ("sessions", "customers")
+        return {"sessions": "sessions", "customers": "customers"}
 
 
 def dimension_columns() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from include import catalogue
 from include.elastic.client import connect
 from include.elastic.load import write_scores
 from include.elastic.reports import publish_reports
+from include.pipeline.alert import send_alerts
 from include.pipeline.analyse import why_skipped
 from include.pipeline.run import Run, run_from_context, said_plainly
 from include.pipeline.stage import staged_snapshot
@@ -24,6 +26,7 @@ from include.staging.storage import written_aside
 from include.staging.watermark import move_watermarks, read_watermark
 
 if TYPE_CHECKING:
+    import pandas as pd
     from airflow.sdk.definitions.context import Context
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,8 @@ def publish(
     validated: list[dict[str, Any] | None],
     indexed: list[dict[str, Any] | None],
     analysed: dict[str, dict[str, Any] | None],
+    *,
+    moves_watermarks: bool = True,
 ) -> dict[str, Any]:
     """Show the reports, write the scores, and return the run's sum: rows, documents, reports.
 
@@ -50,11 +55,13 @@ def publish(
         if staged is None or any(one is None for one in indexed):
             raise Problem("There is nothing to publish, because a task before failed; its log says why.")
         snapshot = staged_snapshot(staged)
-        _move_watermarks(run, snapshot)
+        if moves_watermarks:
+            _move_watermarks(run, snapshot)
         chosen = [name for name in run.analyses if not why_skipped(name, snapshot)]
         done = {name: result for name, result in analysed.items() if result is not None}
         _write_scores(snapshot, [name for name in chosen if name in done], as_of=date.fromisoformat(staged["as_of"]))
         publish_reports(connect())
+        send_alerts(context, [sentence for result in done.values() for sentence in result.get("alerts", [])])
         summary = _summary(run, staged, validated, indexed, done)
         with written_aside(run.folder / "summary.json") as file:
             file.write_text(json.dumps(summary, indent=2), encoding="utf-8")
@@ -73,16 +80,33 @@ def _move_watermarks(run: Run, snapshot: Snapshot) -> None:
 
 
 def _write_scores(snapshot: Snapshot, names: list[str], *, as_of: date) -> None:
-    """The customers' scores of every analysis that computes some, as partial updates of `downloads`."""
+    """The customers' scores of every analysis that computes some, as one partial update of each of `downloads`."""
     scoring = [name for name in names if hasattr(catalogue.analysis(name).module, "customer_scores")]
+    if not scoring:
+        return
+    tables = snapshot.analysis_tables(dimensions=(), week_start=configs.WEEK_START)
+    found = []
     for name in scoring:
-        module = catalogue.analysis(name).module
-        tables = snapshot.analysis_tables(dimensions=(), week_start=configs.WEEK_START)
-        scores = module.customer_scores(tables, as_of=as_of)
+        scores = catalogue.analysis(name).module.customer_scores(tables, as_of=as_of)
         scores[f"{name}_as_of"] = as_of
-        with Progress("publish", unit=f"{name} scores", total=len(scores)) as progress:
-            result = write_scores(connect(), scores, progress=progress.advance)
-        log.info("%s: scores of %s customers", name, f"{result.accepted:,}")
+        found.append(scores)
+        log.info("%s: scores of %s customers", name, f"{len(scores):,}")
+    together = side_by_side(found)
+    with Progress("publish", unit="customers' scores", total=len(together)) as progress:
+        result = write_scores(connect(), together, progress=progress.advance)
+    log.info("scores of %s customers written", f"{result.accepted:,}")
+
+
+def side_by_side(found: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One row per client of any of the frames, with the columns of all.
+
+    A column that several have is that of the last: P(alive) that of `clv_prediction`, whose model the holdout chose.
+    """
+    together = found[0].set_index("client")
+    for scores in found[1:]:
+        own = scores.set_index("client")
+        together = together.drop(columns=[name for name in own if name in together]).join(own, how="outer")
+    return together.reset_index(names="client")
 
 
 def _summary(
@@ -96,7 +120,7 @@ def _summary(
         "run_id": run.run_id,
         "as_of": staged["as_of"],
         "snapshot": staged["version"],
-        "sources": {one["kind"]: one for one in validated if one},
+        "sources": {one["name"]: one for one in validated if one},
         "staged": staged["counts"],
         "indexed": {one["name"]: one["documents"] for one in indexed if one},
         "reports": sum(len(result["rows"]) for result in done.values()),

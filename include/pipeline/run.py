@@ -95,7 +95,7 @@ def run_from_context(context: Context) -> Run:
         end=day("end"),
         dimensions=tuple(params["dimensions"]),
         analyses=tuple(params["analyses"]),
-        full_refresh=bool(params["full_refresh"]),
+        full_refresh=bool(params.get("full_refresh")),
         dry_run=bool(params["dry_run"]),
     )
     if run.start and run.end and run.start > run.end:

@@ -10,6 +10,7 @@ from include.pipeline.run import run_from_context, said_plainly
 from include.problem import Problem
 from include.staging.merge import merge
 from include.staging.snapshot import Snapshot, load_snapshot
+from include.staging.watermark import keep_watermarks
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -25,8 +26,13 @@ def stage(context: Context, validated: list[dict[str, Any]]) -> dict[str, Any]:
         run = run_from_context(context)
         if run.dry_run:
             raise AirflowSkipException("A dry run stops here: nothing is loaded.")
+        names = [one["name"] for one in validated]
+        # A source that went takes its rows along in time, and a full refresh replaces everything, at once: whoever is
+        # killed before the indexes are written, or asked for a period only, must not take what went for loaded.
+        keep_watermarks([] if run.full_refresh else names)
         merged = merge(
-            {one["kind"]: one["files"] for one in validated},
+            {one["name"]: one["files"] for one in validated},
+            kinds={one["name"]: one["kind"] for one in validated},
             run_key=run.key,
             time_zone=configs.BUSINESS_TIMEZONE,
             full_refresh=run.full_refresh,

@@ -15,18 +15,27 @@ if TYPE_CHECKING:
 
 
 def validate(
-    context: Context, kind: str, extracted: dict[str, Any], customers: dict[str, Any] | None
+    context: Context,
+    name: str,
+    extracted: dict[str, Any],
+    customers: list[dict[str, Any]],
+    earlier: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The counts of `extract` with what was found now, and the files that may be staged."""
+    """The counts of `extract` with what was found now, and the files that may be staged.
+
+    `customers` are all validated sources of customers (for sessions), `earlier` the validated sources of the same kind
+    that come before this one in sources.yaml.
+    """
     with said_plainly():
         run = run_from_context(context)
         found = validate_rows(
-            configured_source(kind),
+            configured_source(name),
             Extracted(**extracted),
-            customer_files=customers["files"] if customers else (),
+            customer_files=[file for one in customers for file in one["files"]],
             snapshot=None if run.full_refresh else load_snapshot(),
             target=run.folder,
             run_id=run.run_id,
             latest=run.latest_instant,
+            earlier={one["name"]: one["files"] for one in earlier},
         )
         return found.as_reference()

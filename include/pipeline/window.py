@@ -5,13 +5,14 @@
 | full refresh, or nothing loaded yet | everything | everything |
 | parameters *start*, *end* | the days asked for | everything |
 | backfill | the days of its period | everything |
-| otherwise, with `changed_at` | changed since the watermark less LOOKBACK_DAYS | the same; products everything |
+| otherwise, with `changed_at` | changed since the watermark less LOOKBACK_DAYS | the same; products with `line_id` |
 | scheduled, without `changed_at` | days since the watermark's less LOOKBACK_DAYS | everything |
 | by hand, without `changed_at` | everything | everything |
 
 Only sessions are read by day: a period's orders need customers, baskets and deliveries from outside of it. Reading too
 much is harmless, as rows are merged by key; reading too little would lose rows: so a watermark moves only after a run
-that left nothing out behind it, and products, of which an order's lines replace all that it had, are read whole.
+that left nothing out behind it, and products without a `line_id`, of which an order's lines replace all that it had,
+are read whole: of a line that changed the others must come along.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def window(run: Run, source: Source, watermark: datetime | None) -> Window:
     if watermark is None:
         return Window()
     since = watermark - timedelta(days=configs.LOOKBACK_DAYS)
-    if source.changed_at and source.kind.key:
+    if source.changed_at and source.key:
         return Window(changed_since=since)
     if by_day and run.is_scheduled:
         return Window(first_day=_business_day(since.replace(tzinfo=UTC)))

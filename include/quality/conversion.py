@@ -13,8 +13,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.schemas.rules import given
-from include.schemas.source_kinds import ColumnType
+from include.schemas.rules import given, text_of
+from include.schemas.source_kinds import DIMENSION_PREFIX, ColumnType
+from include.sources.blanks import ends
 from include.sources.csv_format import ISO_DATE
 from include.sources.definition import EPOCHS, ColumnMapping, Source, ValueFormat
 from include.staging.sql import literal, quoted
@@ -31,6 +32,7 @@ TRUE = ("true", "t", "yes", "y", "1")
 FALSE = ("false", "f", "no", "n", "0")
 GROUPING = " '’\u00a0\u2007\u2009\u202f"  # blanks of several widths; and the mark that is not the decimal one
 # What the engine reads as it is; other forms of ISO 8601 are rewritten first.
+SECONDS_ISO = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}"
 PLAIN_ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
 
 
@@ -39,7 +41,8 @@ def column_types(source: Source) -> dict[str, ColumnType]:
     types: dict[str, ColumnType] = {one.name: one.type for one in source.kind.columns if one.name in source.columns}
     if source.kind.name == "products":
         types["quantity"] = "number"
-    return types | {name: kind for name, (kind, _) in source.typed_columns.items() if name not in types}
+    types |= {name: kind for name, (kind, _) in source.typed_columns.items() if name not in types}
+    return types | {DIMENSION_PREFIX + name: "text" for name in source.constants}
 
 
 def landing_schema(source: Source) -> pa.Schema:
@@ -56,12 +59,17 @@ def prepared(raw: pa.Table) -> pa.Table:
     columns = []
     for column in raw.columns:
         if _is_text(column.type):
-            column = pc.utf8_trim_whitespace(column)
-            empty = pc.equal(pc.binary_length(column), 0)
-            if pc.any(empty).as_py():
-                column = pc.if_else(empty, pa.scalar(None, column.type), column)
+            column = pa.chunked_array([_trimmed(chunk) for chunk in column.chunks], column.type)
         columns.append(column)
     return pa.table(columns, names=_places(raw.schema))
+
+
+def _trimmed(column: pa.StringArray) -> pa.StringArray:
+    empty, first, last = ends(column)
+    if first.any() or last.any():
+        column = pc.utf8_trim_whitespace(column)
+        empty = pc.equal(pc.binary_length(column), 0).fill_null(True).to_numpy(zero_copy_only=False)
+    return pc.if_else(pa.array(empty), pa.scalar(None, column.type), column) if empty.any() else column
 
 
 def _places(raw: pa.Schema) -> list[str]:
@@ -73,19 +81,27 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def select_list(source: Source, options: ValueFormat, raw: pa.Schema) -> str:
-    """SQL that gives each of our columns and `given` of it, over a batch of the schema `raw` that was `prepared`."""
+    """SQL that gives each of our columns, `given` of it, and `text_of` it where it is an amount of money.
+
+    It is for a batch of the schema `raw` that was `prepared`.
+    """
     places = dict(zip(raw.names, _places(raw), strict=True))
     schema = pa.schema([raw.field(column).with_name(place) for column, place in places.items()])
+    constants = {DIMENSION_PREFIX + name: literal(text) for name, text in source.constants.items()}
     parts = []
     for name, kind in column_types(source).items():
         mapping = source.columns.get(name)
         if mapping is None and name in source.typed_columns:
             mapping = ColumnMapping(columns=(source.typed_columns[name][1],))
         if mapping is None:
-            value, has = "1.0", "true"
+            value, has = constants.get(name, "1.0"), "true"
         else:
             value, has = _mapped(name, kind, _placed(mapping, places), options, schema)
         parts += [f"{value} AS {quoted(name)}", f"{has} AS {given(name)}"]
+        if kind == "money":
+            column = places[mapping.columns[0]] if mapping and mapping.columns else ""
+            text = quoted(column) if column and _is_text(schema.field(column).type) else "NULL::VARCHAR"
+            parts.append(f"{text} AS {text_of(name)}")
     return ", ".join(parts)
 
 
@@ -110,10 +126,11 @@ def _mapped(
             return f"coalesce({_text(column)} IN ({listed}), false)", "true"
         number = _converted(column, "number", options, raw, name)
         return f"CASE WHEN {_text(column)} IS NULL THEN false ELSE {number} > '{operand}'::DOUBLE END", "true"
-    if len(mapping.columns) == 1:
+    if len(mapping.columns) == 1 and mapping.prefix is None:
         (column,) = mapping.columns
-        return _converted(column, kind, options, raw, name), f"{_text(column)} IS NOT NULL"
-    joined = " || '-' || ".join(_text(column) for column in mapping.columns)  # empty where any part is
+        return _converted(column, kind, options, raw, name), f"{quoted(column)} IS NOT NULL"
+    prefix = [] if mapping.prefix is None else [literal(mapping.prefix)]
+    joined = " || '-' || ".join([*prefix, *map(_text, mapping.columns)])  # empty where any part is
     return joined, f"({joined}) IS NOT NULL"
 
 
@@ -122,8 +139,15 @@ def _converted(column: str, kind: ColumnType, options: ValueFormat, raw: pa.Sche
     if kind == "text":
         return _text(column)
     if kind == "instant":
-        value = _instant(column, options.date_format, name) if is_text else f"TRY_CAST({quoted(column)} AS TIMESTAMPTZ)"
-        return f"timezone('UTC', {value})"
+        if not is_text:
+            return f"timezone('UTC', TRY_CAST({quoted(column)} AS TIMESTAMPTZ))"
+        value = f"timezone('UTC', {_instant(column, options.date_format, name)})"
+        if options.date_format.get(name) is None:
+            # Most texts by far, and half the work where no time zone has to be asked.
+            text = _text(column)
+            plain = f"current_setting('TimeZone') = 'UTC' AND regexp_full_match({text}, {literal(SECONDS_ISO)})"
+            value = f"CASE WHEN {plain} THEN TRY_CAST({text} AS TIMESTAMP) ELSE {value} END"
+        return value
     if kind == "boolean":
         if not is_text:
             return f"TRY_CAST({quoted(column)} AS BOOLEAN)"

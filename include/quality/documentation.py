@@ -7,17 +7,22 @@ from datetime import datetime
 
 from include.quality.conversion import FALSE, TRUE
 from include.quality.quarantine import SCHEMA
-from include.schemas.rules import row_rules, set_rules
+from include.schemas.rules import REPLAY_RULES, row_rules, set_rules
 from include.schemas.source_kinds import SOURCE_KINDS, ColumnType, SourceKind
 from include.sources.raw_batch import MALFORMED_RULES
 
 QUARANTINE_COLUMNS = {
-    "source": "sessions, customers, products or deliveries",
-    "file": "the file it came from",
-    "row": "its line in that file, the first being 1",
-    "rules": "every rule it broke",
-    "raw": "its values as JSON, under your column names (ours for a rule about the whole load), or the line itself",
+    "source": "the name of the source",
+    "file": "the file, table or query it came from",
+    "row": "its line in that file, the first being 1; of a table its place in the result",
+    "key": "its session, client or order, where it has one",
+    "rules": "every rule it broke; after a replay every one it breaks now, unless it is loaded",
+    "form": "`raw`, `typed` or `text`",
+    "raw": "its values as JSON: under your column names (`raw`) or under ours (`typed`), or the line itself (`text`)",
     "run_id": "the run that set it aside",
+    "quarantined_at": "when that run began, in UTC",
+    "mapping": "a hash of the mapping and the formats by which it was read",
+    "is_replayed": "whether a replay found it loaded, or loaded it",
 }
 
 HEAD = """\
@@ -53,10 +58,11 @@ plus the sessions outside the period that a run asked for.
 
 ## Rules
 
-Rules about a column that is not mapped do not exist. A column of a dimension has no rule; a boolean action has
-`action_<name>_not_a_boolean`, an action with an instant has `action_<name>_not_a_date`. A mapped `changed_at` has the
-rules of a date. "In the future" means more than `FUTURE_TOLERANCE_HOURS` after the run began; the earliest date is
-`EARLIEST_DATE`, at midnight UTC; its year is in the rule's name. All settings: [configuration.md](configuration.md).
+Rules about a column that is not mapped do not exist. A column of a dimension has
+`dimension_<name>_too_many_values` alone; a boolean action has `action_<name>_not_a_boolean`, an action with an instant
+has `action_<name>_not_a_date`. A mapped `changed_at` has the rules of a date. "In the future" means more than
+`FUTURE_TOLERANCE_HOURS` after the run began; the earliest date is `EARLIEST_DATE`, at midnight UTC; its year is in the
+rule's name. All settings: [configuration.md](configuration.md).
 """
 
 TAIL = """\
@@ -65,22 +71,65 @@ The rules about the whole load come last, and a row that breaks another one does
 is among the good rows of this load's customers or already staged (with `full_refresh`, of this load alone). So a
 customer that is quarantined takes its sessions along, unless it was staged before.
 
+A dimension that has more than `DIMENSION_VALUES_MAX` values is most likely none: an id, an amount, a time. Values that
+are staged already stay; of the new ones those with most rows are let in until there are so many, and the rows of the
+others break `dimension_<name>_too_many_values`. Of a column that really is an id that is nearly all rows, and the load
+stops at the threshold below.
+
 Any source may hold lines that are no rows at all:
 
 {malformed}
 ## Quarantine
 
+The page *Customer Analytics* → *Quarantine* shows what a run set aside: how many rows of each source, by reason, with
+examples and what to do. It shows runs that were stopped and dry runs as well: `index_quarantine` writes what the page
+shows after every validation, whether it went well or not. All rows are in
+
 `STAGING_URL/runs/<run>/quarantine/<source>/*.parquet`
 
 {quarantine}
+The index `quarantine` ([its fields](data-model.md)) has at most `QUARANTINE_INDEXED_ROWS_MAX` rows of each run, source
+and rule, in the order of the files, and the true counts of all. Both are kept for `QUARANTINE_RETENTION_DAYS` after
+the run began; a later run deletes them together.
+
+A value in `raw` is what the source had. A rule about the whole load is applied to converted rows: those keep our
+columns, each as a text from which exactly the same value comes back (`typed`). Of a line that could not be split the
+first 10,000 characters are kept (`text`).
+
 Read it with DuckDB:
 
 ```sql
 SELECT file, row, rules, raw FROM 'var/staging/runs/*/quarantine/*/*.parquet' WHERE list_contains(rules, 'id_missing');
 ```
 
-The log shows up to `MAX_QUARANTINED_ROWS_LOGGED` examples of each rule. Correct the source and run
-again: nothing is taken back from quarantine. A retried task replaces what it wrote.
+The log shows up to `MAX_QUARANTINED_ROWS_LOGGED` examples of each rule. A retried task replaces what it wrote.
+
+## Replay
+
+Where the source still has the rows, correct it or its mapping and run `customer_analytics` again: it reads them anew.
+Rows that the source no longer has, or that only waited for their customer, are taken back by the DAG
+`replay_quarantine`. It reads the Parquet files above (of all sources, rules and runs, or of those that the trigger form
+names), applies the mapping and the rules of now, loads what passes, computes the reports anew and marks the rows.
+*Dry run* only says what would pass. It does not run while `customer_analytics` does, nor the other way round.
+
+- **`raw` rows** are converted like rows of the source. A column that the mapping uses now and did not use then was not
+  kept: the row stays as `column_not_read`.
+- **`typed` rows** have been converted: they are judged with the values they have, as long as mapping and formats of the
+  source are the same. Else they stay as `mapping_changed`.
+- **`text` lines** with a wrong number of values are split again, with the delimiter of now and the column names that
+  their file has now. Lines that were cut off, or had bytes that are no text or a quote that nothing closes, stay.
+- **A row never takes the place of a newer one.** A key that is not staged comes in; of several quarantined versions
+  the one with the newest `changed_at`, else that of the last run. A key that is staged is replaced only where
+  `changed_at` says that the quarantined row is newer. Without it nobody can tell, so the staged row stays, and the
+  quarantined one is its `duplicate_…`. A row that equals the staged one is loaded already, and marked so.
+- **Lines of orders without a `line_id`** are added to their order while that has the other lines that were read
+  together with them. Else the order has been read again since, or its other lines were never staged: they stay as
+  `order_changed`, and `customer_analytics`, which reads whole orders, is the way.
+- What passes goes through the gate, is merged, indexed and reported as after a load. How far each source was read
+  (the watermark) does not move.
+- Repeated, or killed and started again, it ends in the same state.
+
+{replay}
 
 ## The threshold
 
@@ -119,6 +168,7 @@ def render() -> str:
         TAIL.format(
             malformed=_table(("rule", "broken by"), malformed),
             quarantine=_table(("column", "type", "meaning"), columns),
+            replay=_table(("reason to stay", "meaning"), [(f"`{name}`", text) for name, text in REPLAY_RULES.items()]),
         )
     )
     return "\n".join(parts)
@@ -127,7 +177,7 @@ def render() -> str:
 def _rules(kind: SourceKind) -> str:
     types: dict[str, ColumnType] = {column.name: column.type for column in kind.columns}
     any_instant = datetime(2000, 1, 1)  # noqa: DTZ001 - it is in no sentence
-    rules = [*row_rules(kind, types, any_instant), *set_rules(kind)]
+    rules = [*row_rules(kind, types, any_instant), *set_rules(kind, types)]
     rows = [
         (f"`{rule.name}`", rule.sentence, f"`{rule.expectation[0]}`" if rule.expectation else "-") for rule in rules
     ]

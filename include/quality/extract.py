@@ -22,13 +22,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import configs
+from include.ahead import ahead
 from include.progress import Progress
 from include.quality.conversion import column_types, landing_schema, prepared, select_list
-from include.quality.quarantine import QuarantinedRow, QuarantineWriter
+from include.quality.quarantine import QuarantinedRow, QuarantineWriter, Quarantining
 from include.schemas.rules import Rule, row_rules
 from include.sources.definition import CHANGED_AT, Source, ValueFormat
-from include.sources.raw_batch import ROW_COLUMN, RawBatch
-from include.staging.sql import literal
+from include.sources.raw_batch import ROW_COLUMN, MalformedRow, RawBatch
+from include.staging.sql import literal, quoted
 from include.staging.storage import engine, remove_tree, written_aside
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PART_ROWS = 2_000_000
+BATCHES_AHEAD = 1  # of each of the two threads that read and judge
+FILE = "_file"
 BROKEN, OUTSIDE = "_broken", "_outside"
 
 
@@ -46,6 +49,7 @@ class Extracted:
     """What became of the rows of one source. `by_rule` counts broken rules; a row may break several."""
 
     kind: str
+    name: str = ""
     read: int = 0
     good: int = 0
     quarantined: int = 0
@@ -77,65 +81,121 @@ def extract_rows(
     the last day, in the business time zone, of the sessions wanted; good rows that changed before `changed_since` (UTC
     without a zone) are not wanted either, those that do not say when they changed are.
     """
-    kind = source.kind.name
-    remove_tree(target / "landing" / kind)
-    remove_tree(target / "quarantine" / kind)
-    found = Extracted(kind)
+    name = source.name
+    remove_tree(target / "landing" / name)
+    remove_tree(target / "quarantine" / name)
+    found = Extracted(source.kind.name, name)
     rules = {rule.name: rule for rule in row_rules(source.kind, column_types(source), latest)}
+    quarantining = Quarantining.of(source, run_id=run_id, latest=latest)
     zone = options.timezone or configs.BUSINESS_TIMEZONE
     with (
         engine() as connection,
-        _Parts(target / "landing" / kind, landing_schema(source)) as parts,
-        QuarantineWriter(target / "quarantine" / kind / "rows.parquet") as quarantine,
-        Progress(f"{kind}.extract", unit="rows") as progress,
+        _Parts(target / "landing" / name, landing_schema(source)) as parts,
+        QuarantineWriter(target / "quarantine" / name / "rows.parquet") as quarantine,
+        Progress(f"{name}.extract", unit="rows") as progress,
     ):
         connection.execute(f"SET TimeZone = '{zone}'")
         outside = _outside(source, start, end, changed_since)
-        for batch in batches:
-            good, bad = _split(connection, source, options, batch, rules, outside, found)
+        gathered = ahead(_gathered(batches), BATCHES_AHEAD)
+        split = ((batch, *_split(connection, source, options, batch, rules, outside, found)) for batch in gathered)
+        # Reading, judging and writing side by side.
+        for batch, good, bad, keys in ahead(split, BATCHES_AHEAD):
             parts.write(good)
-            quarantine.write(_quarantined(bad, batch, source, run_id, rules, found))
+            quarantine.write(_quarantined(bad, keys, batch, source, quarantining, rules, found))
             progress.advance(batch.rows.num_rows + len(batch.malformed))
         found.files = parts.finish()
     for rule, examples in found.examples.items():
-        log.warning("%s: %s rows broke %s, such as: %s", kind, f"{found.by_rule[rule]:,}", rule, "; ".join(examples))
+        log.warning("%s: %s rows broke %s, such as: %s", name, f"{found.by_rule[rule]:,}", rule, "; ".join(examples))
     return found
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """Several batches of the same columns as one, with the file of each row: a file of a day each makes small ones."""
+
+    rows: pa.Table
+    malformed: tuple[tuple[str, MalformedRow], ...]
+    blank_lines: int
+
+
+def _gathered(batches: Iterable[RawBatch]) -> Iterator[_Gathered]:
+    held: list[RawBatch] = []
+    rows = 0
+    for batch in batches:
+        rows += batch.rows.num_rows
+        if held and (batch.rows.schema != held[0].rows.schema or rows > configs.EXTRACT_BATCH_ROWS):
+            yield _together(held)
+            held, rows = [], batch.rows.num_rows
+        held.append(batch)
+    if held:
+        yield _together(held)
+
+
+def _together(batches: list[RawBatch]) -> _Gathered:
+    files = pa.chunked_array([pa.repeat(one.file, one.rows.num_rows) for one in batches], pa.string())
+    return _Gathered(
+        # In one piece: several are read by several threads, and then come out in any order.
+        pa.Table.from_batches([one.rows for one in batches]).append_column(FILE, files).combine_chunks(),
+        tuple((one.file, line) for one in batches for line in one.malformed),
+        sum(one.blank_lines for one in batches),
+    )
 
 
 def _split(
     connection: duckdb.DuckDBPyConnection,
     source: Source,
     options: ValueFormat,
-    batch: RawBatch,
+    batch: _Gathered,
     rules: dict[str, Rule],
     outside: str,
     found: Extracted,
-) -> tuple[pa.Table, pa.Table]:
-    """The landed rows of a batch, and (row, broken rules, raw values) of the bad ones; counts both."""
-    raw = pa.Table.from_batches([batch.rows])
+) -> tuple[pa.Table, pa.Table, list[str | None]]:
+    """The landed rows of a batch, and (row, broken rules, raw values) of the bad ones with their keys; counts both."""
+    raw = batch.rows.drop_columns([FILE])
     connection.register("raw", prepared(raw))
-    conditions = ", ".join(f"CASE WHEN {rule.condition} THEN '{rule.name}' END" for rule in rules.values())
-    rows = connection.sql(
-        f"""
-        SELECT *, list_filter([{conditions}], lambda name: name IS NOT NULL) AS {BROKEN},
-               {outside} AS {OUTSIDE}
-        FROM (SELECT {select_list(source, options, raw.schema)} FROM raw)
-        """
-    )
-    assert rows is not None  # it is a query
-    converted = rows.to_arrow_table().append_column(ROW_COLUMN, raw[ROW_COLUMN])  # the engine keeps the order
+    select = f"SELECT {select_list(source, options, raw.schema)} FROM raw"
+    converted = judged(connection, select, source, rules, outside)
+    for place in (FILE, ROW_COLUMN):
+        converted = converted.append_column(place, batch.rows[place])
     broken = pc.greater(pc.list_value_length(converted[BROKEN]), 0)
     outside = pc.and_(pc.invert(broken), pc.fill_null(converted[OUTSIDE], False))
     landed = converted.filter(pc.invert(pc.or_(broken, outside)))
-    landed = landed.append_column("_file", pa.array([batch.file] * landed.num_rows, pa.string()))
     schema = landing_schema(source)
-    bad = raw.filter(broken).append_column(BROKEN, converted.filter(broken)[BROKEN])
+    broken_rows = converted.filter(broken)
+    bad = batch.rows.filter(broken).append_column(BROKEN, broken_rows[BROKEN])
     found.read += raw.num_rows + len(batch.malformed)
     found.good += landed.num_rows
     found.outside_window += pc.sum(outside).as_py() or 0
     found.quarantined += bad.num_rows + len(batch.malformed)
     found.blank_lines += batch.blank_lines
-    return landed.select(schema.names).cast(schema), bad
+    return landed.select(schema.names).cast(schema), bad, broken_rows[identity(source)].to_pylist()
+
+
+def identity(source: Source) -> str:
+    """Our column by which people know a row: the session, the client, the order."""
+    return source.kind.columns[0].name
+
+
+def judged(
+    connection: duckdb.DuckDBPyConnection, select: str, source: Source, rules: dict[str, Rule], outside: str = "false"
+) -> pa.Table:
+    """Our columns of the converted rows that `select` gives, the rules each breaks, and whether it is not wanted.
+
+    The engine keeps the order of the rows.
+    """
+    ours = ", ".join(quoted(name) for name in column_types(source))
+    names = ", ".join(f"CASE WHEN {rule.condition} THEN '{rule.name}' END" for rule in rules.values())
+    rows = connection.sql(
+        f"""
+        SELECT {ours},
+               list_filter([{names}], lambda name: name IS NOT NULL) AS {BROKEN},
+               {outside} AS {OUTSIDE}
+        FROM ({select})
+        """
+    )
+    assert rows is not None  # it is a query
+    table: pa.Table = rows.to_arrow_table()
+    return table
 
 
 def _outside(source: Source, start: date | None, end: date | None, changed_since: datetime | None) -> str:
@@ -149,24 +209,29 @@ def _outside(source: Source, start: date | None, end: date | None, changed_since
 
 
 def _quarantined(
-    bad: pa.Table, batch: RawBatch, source: Source, run_id: str, rules: dict[str, Rule], found: Extracted
+    bad: pa.Table,
+    keys: list[str | None],
+    batch: _Gathered,
+    source: Source,
+    quarantining: Quarantining,
+    rules: dict[str, Rule],
+    found: Extracted,
 ) -> Iterator[QuarantinedRow]:
     counts: Counter[str] = Counter(found.by_rule)
-    for values in bad.to_pylist():
-        broken, row = values.pop(BROKEN), values.pop(ROW_COLUMN)
+    blamed = {name: _theirs(source, rule.columns[0]) for name, rule in rules.items()}
+    for values, key in zip(bad.to_pylist(), keys, strict=True):
+        broken, row, file = values.pop(BROKEN), values.pop(ROW_COLUMN), values.pop(FILE)
         for name in broken:
             counts[name] += 1
-            column = _theirs(source, rules[name].columns[0])
+            column = blamed[name]
             held = f" (it holds {str(values[column])[:100]!r})" if values.get(column) is not None else ""
-            _remember(found, name, f"{batch.file} line {row}: {rules[name].sentence}{held}")
+            _remember(found, name, f"{file} line {row}: {rules[name].sentence}{held}")
         raw = orjson.dumps(values, default=str).decode()
-        yield QuarantinedRow(source.name, batch.file, row, broken, raw, run_id)
-    for line in batch.malformed:
+        yield quarantining.row(file, row, key, broken, "raw", raw)
+    for file, line in batch.malformed:
         counts[line.rule] += 1
-        _remember(
-            found, line.rule, f"{batch.file} line {line.row}: {line.rule.replace('_', ' ')} ({line.text[:100]!r})"
-        )
-        yield QuarantinedRow(source.name, batch.file, line.row, [line.rule], line.text, run_id)
+        _remember(found, line.rule, f"{file} line {line.row}: {line.rule.replace('_', ' ')} ({line.text[:100]!r})")
+        yield quarantining.row(file, line.row, None, [line.rule], "text", line.text)
     found.by_rule = dict(sorted(counts.items()))
 
 
@@ -215,7 +280,9 @@ class _Parts:
         target = self._folder / f"part-{len(self._files):05d}.parquet"
         self._open = ExitStack()
         scratch = self._open.enter_context(written_aside(target))
-        self._writer = self._open.enter_context(pq.ParquetWriter(scratch, self._schema, compression="zstd"))
+        self._writer = self._open.enter_context(
+            pq.ParquetWriter(scratch, self._schema, compression="zstd", use_dictionary=False)
+        )
         self._files.append(str(target))
         self._rows = 0
 

@@ -41,24 +41,32 @@ class GateFailed(Problem):
 
 
 def require_expectations(
-    kind: SourceKind, types: dict[str, ColumnType], files: Sequence[str], *, run_id: str, latest: datetime
+    kind: SourceKind,
+    types: dict[str, ColumnType],
+    files: Sequence[str],
+    *,
+    run_id: str,
+    latest: datetime,
+    source_name: str = "",
 ) -> None:
     """Validate the Parquet `files` of a source whose columns are `types`, GX_BATCH_ROWS rows at once.
 
     Each batch is one validation in the data docs, under the name of the run. Raises `GateFailed` with the first
     expectation that was not met. `latest` is the last instant that is not in the future (UTC, without a zone).
+    `source_name` is the source's where it is not that of its kind.
     """
+    source_name = source_name or kind.name
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # before the import: nothing of a run is told to anyone
     logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its import alone would log a hundred lines
     import great_expectations as gx
     from great_expectations.checkpoint.actions import UpdateDataDocsAction
     from great_expectations.core.run_identifier import RunIdentifier
 
-    docs = Path(configs.DATA_DOCS_DIR).resolve() / kind.name
+    docs = Path(configs.DATA_DOCS_DIR).resolve() / source_name
     started_at = latest.replace(tzinfo=UTC) - timedelta(hours=configs.FUTURE_TOLERANCE_HOURS)
     context = gx.get_context(project_config=_project(docs), mode="ephemeral")
-    suite = context.suites.add(gx.ExpectationSuite(name=kind.name, expectations=expectations(kind, types)))
-    source = context.data_sources.add_pandas(kind.name)
+    suite = context.suites.add(gx.ExpectationSuite(name=source_name, expectations=expectations(kind, types)))
+    source = context.data_sources.add_pandas(source_name)
     parameters = {"earliest": datetime.fromisoformat(configs.EARLIEST_DATE), "latest": latest}
     problem = ""
     first = 1
@@ -83,8 +91,8 @@ def require_expectations(
             expectation_parameters=parameters,
             run_id=RunIdentifier(run_name=run_id, run_time=started_at),
         )
-        log.info("%s: %s meet the suite: %s", kind.name, name, done.success)
-        problem = problem or _first_problem(kind, done)
+        log.info("%s: %s meet the suite: %s", source_name, name, done.success)
+        problem = problem or _first_problem(source_name, done)
     _write_index(docs.parent)
     if problem:
         raise GateFailed(f"{problem} The data docs show more: {docs / 'pages' / 'index.html'}")
@@ -141,17 +149,17 @@ def _frame(rows: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _first_problem(kind: SourceKind, done: Any) -> str:
+def _first_problem(source_name: str, done: Any) -> str:
     for result in done.run_results.values():
         for one in result.results:
             if not one.success:
                 meta, found = one.expectation_config.meta, one.result
                 if "unexpected_count" not in found:
                     said = one.exception_info or "it could not be evaluated"
-                    return f"{kind.name}: the expectation {meta['rule']} failed: {said}"
+                    return f"{source_name}: the expectation {meta['rule']} failed: {said}"
                 return (
-                    f"{kind.name}: {found['unexpected_count']:,} of {found['element_count']:,} rows that the rules let "
-                    f"through do not meet the expectation against {meta['rule']} ({meta['broken_when']})."
+                    f"{source_name}: {found['unexpected_count']:,} of {found['element_count']:,} rows that the rules "
+                    f"let through do not meet the expectation against {meta['rule']} ({meta['broken_when']})."
                 )
     return ""
 

@@ -23,7 +23,7 @@ def rendered() -> dict[str, str]:
 def expected(kind: SourceKind, types: dict[str, ColumnType]) -> list[dict[str, Any]]:
     """The expectations for a source whose columns are `types`, in the form of a suite file."""
     any_instant = datetime(2000, 1, 1)  # noqa: DTZ001 - the real one is a parameter of the suite
-    rules = [*row_rules(kind, types, any_instant), *set_rules(kind)]
+    rules = [*row_rules(kind, types, any_instant), *set_rules(kind, types)]
     return [_expectation(kind, rule) for rule in rules if rule.expectation is not None]
 
 

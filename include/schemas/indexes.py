@@ -1,4 +1,4 @@
-"""What the indexes `orders`, `downloads` and `reports` hold: their mappings and settings.
+"""What the indexes `orders`, `downloads`, `reports` and `quarantine` hold: their mappings and settings.
 
 All are `dynamic: strict`: a field nobody declared is an error, not a guess. Only types and features that the core-only
 embedded node has too.
@@ -26,6 +26,20 @@ FREE: dict[str, Any] = {"type": "flattened", "ignore_above": 8_191}  # for keys 
 
 MADE_BY = {"made_by": "customer-analytics"}  # in `_meta`: indexes without it are not ours to touch
 
+
+def _expected(what: str, unit: str) -> dict[str, Field]:
+    """What a customer is expected to bring in so many days, and its interval."""
+    return {
+        f"expected_{what}_{days}_days{end}": Field("double", f"{meaning} {what} in the next {days} days", unit)
+        for days in (7, 30, 90, 180)
+        for end, meaning in (
+            ("", "expected"),
+            ("_low", "lower end of the interval of"),
+            ("_high", "upper end of it for"),
+        )
+    }
+
+
 # The customer's latest scores in `downloads`. A later analysis adds its own here.
 SCORE_FIELDS: dict[str, Field] = {
     "recency_days": Field("long", "days since the last order", "days"),
@@ -37,6 +51,21 @@ SCORE_FIELDS: dict[str, Field] = {
     "monetary_score": Field("long", "1 (worst) to RFM_SCORES"),
     "rfm_segment": Field("keyword", "the customer's RFM segment"),
     "rfm_as_of": Field("date", "the day the RFM scores are for"),
+    "expected_gap_days": Field("double", "expected days from one order to the next", "days"),
+    "is_overdue": Field("boolean", "away longer than CHURN_OVERDUE_FACTOR expected gaps"),
+    "probability_alive": Field("double", "probability of still being a customer", "share"),
+    "churn_as_of": Field("date", "the day those three are for"),
+    "customer_segment": Field("keyword", "the customer's segment by k-means; segment 1 is the most valuable"),
+    "recency_cluster": Field("long", "1 (most recent) to SEGMENTATION_METRIC_CLUSTERS"),
+    "frequency_cluster": Field("long", "1 (most orders) to SEGMENTATION_METRIC_CLUSTERS"),
+    "monetary_cluster": Field("long", "1 (highest amounts) to SEGMENTATION_METRIC_CLUSTERS"),
+    "customer_segmentation_as_of": Field("date", "the day the segment is for"),
+    "churn_risk": Field("double", "probability of no order in the next 90 days", "share"),
+    **_expected("orders", "orders"),
+    **_expected("revenue", "currency"),
+    "clv": Field("double", "discounted expected revenue of the next CLV_VALUE_DAYS", "currency"),
+    "clv_segment": Field("keyword", "fifth of the customers by lifetime value"),
+    "clv_prediction_as_of": Field("date", "the day the predictions, P(alive) among them, are for"),
 }
 
 # What every report document has beside the report's own fields.
@@ -142,6 +171,33 @@ def reports_mapping(analyses: Mapping[str, Mapping[str, Field]]) -> dict[str, An
                     f"{analysis}: the field `{name}` is {field.type} here and {known} elsewhere; rename it."
                 )
     return _strict(properties)
+
+
+def quarantine_mapping() -> dict[str, Any]:
+    """The mapping of `quarantine`: a document per rejected row, and a header per run and source.
+
+    `raw` has the user's own columns, `counts` the rules by name: neither adds fields.
+    """
+    return _strict(
+        {
+            "source": KEYWORD,
+            "run_id": KEYWORD,
+            "run_key": KEYWORD,
+            "quarantined_at": DATE,
+            "is_header": BOOLEAN,
+            "file": KEYWORD,
+            "row": LONG,
+            "key": KEYWORD,
+            "rules": KEYWORD,
+            "form": KEYWORD,
+            "raw": FREE,
+            "is_replayed": BOOLEAN,
+            "read": LONG,
+            "quarantined": LONG,
+            "replayed": LONG,
+            "counts": FREE,
+        }
+    )
 
 
 def _strict(properties: Properties) -> dict[str, Any]:

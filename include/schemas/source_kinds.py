@@ -21,7 +21,10 @@ class Column:
 
 @dataclass(frozen=True)
 class SourceKind:
-    """A kind of source: its columns, and `key`, the columns that tell its rows apart (none: every line is kept)."""
+    """A kind of source: its columns, and `key`, the columns that tell its rows apart (none: every line is kept).
+
+    `key_where_mapped` are columns that do so where a source has all of them.
+    """
 
     name: str
     required: bool
@@ -31,6 +34,7 @@ class SourceKind:
     action_type: ColumnType | None = (
         None  # what an action column holds unless the user says otherwise; None: no actions
     )
+    key_where_mapped: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
@@ -78,7 +82,9 @@ PRODUCTS = SourceKind(
         Column("price", "money", True, "price of one unit"),
         Column("category", "text", False, "the product's category"),
         Column("quantity", "number", False, "units bought; 1 where the column is not mapped"),
+        Column("line_id", "text", False, "tells the lines of an order apart; needed to read only lines that changed"),
     ),
+    key_where_mapped=("order_id", "line_id"),
 )
 DELIVERIES = SourceKind(
     name="deliveries",

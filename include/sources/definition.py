@@ -30,6 +30,19 @@ EPOCHS = ("epoch", "epoch_ms")
 URL_SCHEMES = ("s3", "gs", "file")
 NAME = re.compile(r"[^\W_](?:[\w -]{0,62}[\w-])?")
 DIRECTIVE = re.compile(r"%[dmyYbBjsHIMSpzZfcxX]")
+SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# What the DAG calls its own tasks and groups, beside which the sources stand with their names.
+RESERVED_NAMES = (
+    "check",
+    "stage",
+    "index_orders",
+    "index_downloads",
+    "index_quarantine",
+    "publish",
+    "import_dashboards",
+    "exploratory",
+    "machine_learning",
+)
 NAME_RULE = (
     "letters, digits, '_', '-' and spaces, at most 64, beginning with a letter or a digit and not ending in a space"
 )
@@ -55,11 +68,15 @@ class Condition:
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """What fills one of our columns: `columns` of theirs (several are joined with "-"), a constant, or a condition."""
+    """What fills one of our columns: `columns` of theirs (several are joined with "-"), a constant, or a condition.
+
+    `prefix` is a text that stands before the columns, joined as they are.
+    """
 
     columns: tuple[str, ...] = ()
     constant: bool | float | None = None
     condition: Condition | None = None
+    prefix: str | None = None
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -114,7 +131,8 @@ class DatabaseOptions:
 
 @dataclass(frozen=True)
 class Source:
-    """One source: exactly one of `path`, `table`, `query` is set. `dimensions` maps our names to their columns."""
+    """One source: exactly one of `path`, `table`, `query` is set. `dimensions` maps our names to their columns,
+    `constants` those of the other dimensions to the value that every row has. Without a `name` it has its kind's."""
 
     kind: SourceKind
     connector: str
@@ -129,10 +147,18 @@ class Source:
     changed_at: str | None = None
     csv: CsvOptions = field(default_factory=CsvOptions)
     timezone: str | None = None  # databases: of timestamps that carry none
+    name: str = ""
+    constants: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.kind.name)
 
     @property
-    def name(self) -> str:
-        return self.kind.name
+    def key(self) -> tuple[str, ...]:
+        """Our columns that tell its rows apart; none where nothing does (lines of orders without a `line_id`)."""
+        optional = self.kind.key_where_mapped
+        return optional if optional and set(optional) <= set(self.columns) else self.kind.key
 
     @property
     def needed_columns(self) -> tuple[str, ...]:
@@ -171,21 +197,39 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """What sources.yaml describes."""
+    """What sources.yaml describes: the sources by kind, and those of one kind in the order of the file."""
 
-    sessions: Source
-    customers: Source
-    products: Source | None = None
-    deliveries: Source | None = None
+    all: tuple[Source, ...]
+
+    def of_kind(self, kind: str) -> tuple[Source, ...]:
+        return tuple(source for source in self.all if source.kind.name == kind)
+
+    def named(self, name: str) -> Source:
+        return next(source for source in self.all if source.name == name)
 
     @property
-    def all(self) -> tuple[Source, ...]:
-        every = (self.sessions, self.customers, self.products, self.deliveries)
-        return tuple(source for source in every if source is not None)
+    def sessions(self) -> Source:
+        """Of several the first, as with the other kinds."""
+        return self.of_kind("sessions")[0]
+
+    @property
+    def customers(self) -> Source:
+        return self.of_kind("customers")[0]
+
+    @property
+    def products(self) -> Source | None:
+        return next(iter(self.of_kind("products")), None)
+
+    @property
+    def deliveries(self) -> Source | None:
+        return next(iter(self.of_kind("deliveries")), None)
 
     @property
     def dimensions(self) -> tuple[str, ...]:
-        return tuple(self.sessions.dimensions)
+        """Those that any of the sources of sessions has."""
+        return tuple(
+            dict.fromkeys(name for one in self.of_kind("sessions") for name in (*one.dimensions, *one.constants))
+        )
 
 
 def load_sources(path: str | Path) -> Sources:
@@ -193,19 +237,17 @@ def load_sources(path: str | Path) -> Sources:
     path = Path(path)
     mistakes: list[str] = []
     content = _parsed(path, mistakes)
-    found: dict[str, Source] = {}
+    found: list[Source] = []
     reader = _Reader(mistakes, path.resolve().parent)
     sections = reader.mapping("", content, tuple(SOURCE_KINDS), what="source")
     for kind in SOURCE_KINDS.values():
         if kind.name in sections:
-            source = reader.source(kind, sections[kind.name])
-            if source is not None:
-                found[kind.name] = source
+            found += reader.sources(kind, sections[kind.name])
         elif kind.required and kind.name not in content:
             mistakes.append(f"{kind.name}: this source is required and is missing")
     if mistakes:
         raise SourcesError(path, mistakes)
-    return Sources(**found)
+    return Sources(tuple(found))
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -270,6 +312,7 @@ class _Reader:
 
     def __init__(self, mistakes: list[str], base_dir: Path) -> None:
         self.mistakes, self.base_dir = mistakes, base_dir
+        self.names: dict[str, str] = {}  # of sources, without regard to case: where each was given
 
     def wrong(self, place: str, text: str) -> None:
         self.mistakes.append(f"{place}: {text}")
@@ -295,8 +338,73 @@ class _Reader:
             self.wrong(place, f"this must be a text; write it in quotes, because YAML reads it as {_described(value)}")
         return None
 
-    def source(self, kind: SourceKind, value: object) -> Source | None:
+    def sources(self, kind: SourceKind, value: object) -> list[Source]:
+        """The one source of a kind, or a list of several."""
+        if not isinstance(value, list):
+            one = self.source(kind, value, kind.name, named=False)
+            return [one] if one else []
+        if not value:
+            self.wrong(kind.name, "the list is empty; give at least one source")
+        each = [
+            self.source(kind, one, f"{kind.name}[{number}]", named=True) for number, one in enumerate(value, start=1)
+        ]
+        found = [one for one in each if one is not None]
+        self.agree(kind, found)
+        return found
+
+    def agree(self, kind: SourceKind, sources: list[Source]) -> None:
+        """Whether what several sources call alike is the same: they share the staged table's columns."""
+        dimensions: dict[str, tuple[str, str]] = {}
+        actions: dict[str, tuple[Action, str]] = {}
+        for source in sources:
+            for name in (*source.dimensions, *source.constants):
+                first, owner = dimensions.setdefault(name.casefold(), (name, source.name))
+                if first != name:
+                    self.wrong(f"{kind.name}: {source.name}", f"the dimension {name} is called {first} in {owner}")
+            for action in source.actions:
+                known, owner = actions.setdefault(action.name.casefold(), (action, source.name))
+                if known.name != action.name:
+                    self.wrong(
+                        f"{kind.name}: {source.name}", f"the action {action.name} is called {known.name} in {owner}"
+                    )
+                elif known.type != action.type:
+                    types = {"boolean": "yes or no", "instant": "a timestamp"}
+                    self.wrong(
+                        f"{kind.name}: {source.name}",
+                        f"the action {action.name} is {types[action.type]} here and {types[known.type]} in {owner}; "
+                        "give one of them another name, or both the same type",
+                    )
+        if kind.key_where_mapped and len({source.key for source in sources}) > 1:
+            missing = " and ".join(source.name for source in sources if source.key != kind.key_where_mapped)
+            self.wrong(f"{kind.name}", f"{kind.key_where_mapped[-1]} is missing in {missing}; map it in all or in none")
+
+    def name(self, place: str, kind: SourceKind, entries: dict[str, Any], *, needed: bool) -> str:
+        """The source's name: given, or the kind's where there is one source of it."""
+        if "name" not in entries:
+            if needed:
+                self.wrong(f"{place}.name", f"missing; each source of a list has a name, such as {kind.name}_north")
+                return ""
+            name = kind.name
+        else:
+            name = self.text(f"{place}.name", entries["name"]) or ""
+            if not name:
+                return ""
+        taken = [*RESERVED_NAMES, *(other for other in SOURCE_KINDS if other != kind.name)]
+        if not SOURCE_NAME.fullmatch(name):
+            self.wrong(
+                f"{place}.name",
+                f"{name!r} cannot name a source: only letters a to z, digits, '_' and '-', at most 64, "
+                "beginning with a letter or a digit",
+            )
+        elif name.casefold() in taken:
+            self.wrong(f"{place}.name", f"{name} is the name of something else; use another, such as {kind.name}_north")
+        elif (first := self.names.setdefault(name.casefold(), place)) != place:
+            self.wrong(f"{place}.name", f"{name} is already the name of {first}; every source has a name of its own")
+        return name
+
+    def source(self, kind: SourceKind, value: object, place: str, *, named: bool) -> Source | None:
         known = (
+            "name",
             "connector",
             "connection",
             "path",
@@ -309,15 +417,16 @@ class _Reader:
             "csv",
             "timezone",
         )
-        place, before = kind.name, len(self.mistakes)
+        before = len(self.mistakes)
         entries = self.mapping(place, value, known)
         if not isinstance(value, dict):
             return None
+        name = self.name(place, kind, entries, needed=named)
         connector = self.connector(place, entries)
         located = self.located(place, connector, entries)
-        columns = self.columns(kind, entries.get("columns"))
-        dimensions = self.dimensions(kind, entries.get("dimensions"))
-        actions = self.actions(kind, entries.get("actions"))
+        columns = self.columns(kind, entries.get("columns"), f"{place}.columns")
+        dimensions, constants = self.dimensions(kind, entries.get("dimensions"), f"{place}.dimensions")
+        actions = self.actions(kind, entries.get("actions"), f"{place}.actions")
         changed_at = self.text(f"{place}.{CHANGED_AT}", entries[CHANGED_AT]) if CHANGED_AT in entries else None
         instants = [name for name in columns if kind.column(name).type == "instant"]
         instants += [ACTION_PREFIX + action.name for action in actions if action.type == "instant"]
@@ -342,6 +451,8 @@ class _Reader:
             changed_at=changed_at,
             csv=csv,
             timezone=timezone,
+            name=name,
+            constants=constants,
             **located,
         )
 
@@ -388,8 +499,7 @@ class _Reader:
         if "@" in rest.split("/")[0]:
             self.wrong(place, "no credentials or connection in the path; put them in an Airflow connection and name it")
 
-    def columns(self, kind: SourceKind, value: object) -> dict[str, ColumnMapping]:
-        place = f"{kind.name}.columns"
+    def columns(self, kind: SourceKind, value: object, place: str) -> dict[str, ColumnMapping]:
         if value is None:
             self.wrong(place, f"missing; it maps our columns ({', '.join(kind.required_columns)}, …) to yours")
             return {}
@@ -407,7 +517,11 @@ class _Reader:
                 self.wrong(f"{place}.{column.name}", f"missing; required: {column.description}")
         used: dict[str, str] = {}
         for name, mapping in mappings.items():
-            if len(mapping.columns) == 1 and (first := used.setdefault(mapping.columns[0], name)) != name:
+            if (
+                len(mapping.columns) == 1
+                and not mapping.prefix
+                and (first := used.setdefault(mapping.columns[0], name)) != name
+            ):
                 self.wrong(f"{place}.{name}", f"your column {mapping.columns[0]} is already mapped to {first}")
         return mappings
 
@@ -418,14 +532,31 @@ class _Reader:
             if column.type != "text":
                 self.wrong(place, f"several columns can be joined for text only; {column.name} needs one column")
                 return None
-            parts = [self.text(f"{place}[{number}]", part) for number, part in enumerate(value, start=1)]
+            prefix, named = self.prefixed(place, value)
+            parts = [self.text(f"{place}[{number}]", part) for number, part in named]
             if not parts:
                 self.wrong(place, "the list is empty; name at least one of your columns")
             if len(set(parts)) < len(parts):
                 self.wrong(place, "the list names a column twice")
-            return ColumnMapping(columns=tuple(part for part in parts if part)) if all(parts) and parts else None
+            joined = tuple(part for part in parts if part)
+            return ColumnMapping(columns=joined, prefix=prefix) if all(parts) and parts else None
         text = self.text(place, value)
         return ColumnMapping(columns=(text,)) if text else None
+
+    def prefixed(self, place: str, parts: list[Any]) -> tuple[str | None, list[tuple[int, Any]]]:
+        """The constant that a list of columns begins with, if it does, and the columns with their numbers."""
+        numbered = list(enumerate(parts, start=1))
+        if not parts or not isinstance(parts[0], dict):
+            return None, numbered
+        entries = self.mapping(f"{place}[1]", parts[0], ("constant",))
+        if "constant" not in entries:
+            self.wrong(f"{place}[1]", "a text to put before the columns is written {constant: text}")
+        return self.constant(f"{place}[1]", entries), numbered[1:]
+
+    def constant(self, place: str, entries: dict[str, Any]) -> str | None:
+        """A text that is the same in every row."""
+        text = self.text(f"{place}.constant", entries["constant"]) if "constant" in entries else None
+        return text.strip() if text else None
 
     def derived(self, place: str, column: Column, value: dict[str, Any]) -> ColumnMapping | None:
         """A constant or a condition."""
@@ -474,30 +605,38 @@ class _Reader:
             self.wrong(place, f"this can only be true, not {_described(value)}")
         return True
 
-    def dimensions(self, kind: SourceKind, value: object) -> dict[str, str]:
-        place = f"{kind.name}.dimensions"
+    def dimensions(self, kind: SourceKind, value: object, place: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Our names → their columns, and our names → the value of every row."""
         if value is None:
-            return {}
+            return {}, {}
         if not kind.has_dimensions:
             self.wrong(place, "only sessions have dimensions; remove it here")
-            return {}
+            return {}, {}
         if not isinstance(value, (list, dict)):
             self.wrong(
                 place,
                 f"this must be a list of your columns, or a mapping (our name: your column), not {_described(value)}",
             )
-            return {}
+            return {}, {}
         items = list(value.items()) if isinstance(value, dict) else [(name, name) for name in value]
         found: dict[str, str] = {}
+        constants: dict[str, str] = {}
         for number, (name, column) in enumerate(items, start=1):
             where = f"{place}[{number}]" if isinstance(value, list) else f"{place}.{name}"
             our = self.text(where, name)
+            if isinstance(value, dict) and isinstance(column, dict):
+                text = self.constant(where, self.mapping(where, column, ("constant",)))
+                if "constant" not in column:
+                    self.wrong(where, "the same value in every row is written {constant: value}")
+                if our and text and self.named(where, our, (*found, *constants), "dimension"):
+                    constants[our] = text
+                continue
             theirs = our if isinstance(value, list) else self.text(where, column)
-            if our and theirs and self.named(where, our, found, "dimension"):
+            if our and theirs and self.named(where, our, (*found, *constants), "dimension"):
                 if theirs in found.values():
                     self.wrong(where, f"your column {theirs} already makes another dimension")
                 found[our] = theirs
-        return found
+        return found, constants
 
     def named(self, place: str, name: str, taken: Iterable[str], what: str) -> bool:
         """Whether the name of a dimension or an action may be part of column and field names, and is new."""
@@ -510,8 +649,7 @@ class _Reader:
             return False
         return True
 
-    def actions(self, kind: SourceKind, value: object) -> tuple[Action, ...]:
-        place = f"{kind.name}.actions"
+    def actions(self, kind: SourceKind, value: object, place: str) -> tuple[Action, ...]:
         if value is None:
             return ()
         if kind.action_type is None:

@@ -1,11 +1,15 @@
 """Merging a load's good rows into the staged tables, as a new version of them.
 
-    validated Parquet parts (per source kind)  +  the current snapshot  ->  a new snapshot
+    validated Parquet parts (per source)  +  the current snapshot  ->  a new snapshot
 
 A row replaces the one with the same key; where both say when they changed, the newer wins. The lines of an order's
-basket have no key of their own: a load that brings some replaces all lines of that order. Nothing else is touched: of
-the sessions only the months are written again in which a row came, went or changed. Files are sorted and named after
-their content, so the same rows give the same files, and merging the same load twice changes nothing.
+basket have a key where `line_id` is mapped. Else they come together: a load that brings some replaces all lines of that
+order that came from the same source. Nothing else is touched: of the sessions only the months are written again in
+which a row came, went or changed. Files are sorted and named after their content, so the same rows give the same files,
+and merging the same load twice changes nothing.
+
+The sources of one kind share a table, whose column `source` says where a row is from; a column that only some of them
+have is empty in the others' rows. Which of two sources a key belongs to was settled when they were validated.
 """
 
 from __future__ import annotations
@@ -44,6 +48,8 @@ TABLE_OF_KIND = {"sessions": "sessions", "customers": "customers", "products": "
 KEYS = {"sessions": "id", "customers": "client", "basket": "order_id", "deliveries": "order_id"}
 PLACE_COLUMNS = ("_file", "_row")  # where a row came from: for messages before staging, not for analyses
 CHANGED_AT = "changed_at"
+SOURCE = "source"
+LINE_ID = "line_id"
 # Never NULL: a row whose change has no time counts as the oldest.
 STAGED_IS_NEWER = (
     f"coalesce(old.{CHANGED_AT} > new.{CHANGED_AT}, old.{CHANGED_AT} IS NOT NULL AND new.{CHANGED_AT} IS NULL)"
@@ -66,23 +72,34 @@ class Merged:
     orders_unknown: dict[str, int]  # rows of products and deliveries whose session is not staged (yet)
 
 
-def merge(parts: Mapping[str, Sequence[str]], *, run_key: str, time_zone: str, full_refresh: bool = False) -> Merged:
-    """Merge the Parquet files of each source kind into the current snapshot, or replace it on a full refresh.
+def merge(
+    parts: Mapping[str, Sequence[str]],
+    *,
+    run_key: str,
+    time_zone: str,
+    full_refresh: bool = False,
+    kinds: Mapping[str, str] | None = None,
+) -> Merged:
+    """Merge the Parquet files of each source into the current snapshot, or replace it on a full refresh.
 
-    `parts`: source kind → files. A kind that is not there is no longer configured: its table goes.
+    `parts`: source name → files, and `kinds` the kind of each source that is not called like its kind. A kind of which
+    there is no source is no longer configured: its table goes.
     """
+    tables: dict[str, dict[str, Sequence[str]]] = {}
+    for name, files in parts.items():
+        tables.setdefault(TABLE_OF_KIND[(kinds or {}).get(name, name)], {})[name] = files
     previous = None if full_refresh else load_snapshot()
     if previous is not None and previous.time_zone != time_zone:
         raise StagingProblem(
             f"Days were staged in the time zone {previous.time_zone} and BUSINESS_TIMEZONE is now {time_zone}; "
             "run with full_refresh to stage them anew."
         )
-    with _Merge(parts, previous, time_zone) as work:
-        tables = work.tables()
-        changed_months = work.changed_months(tables["sessions"])
-        orders_unknown = work.orders_unknown(tables)
+    with _Merge(tables, previous, time_zone) as work:
+        merged = work.tables()
+        changed_months = work.changed_months(merged["sessions"])
+        orders_unknown = work.orders_unknown(merged)
     current = load_snapshot()
-    snapshot = Snapshot(time_zone, tables, run_key=run_key)
+    snapshot = Snapshot(time_zone, merged, run_key=run_key)
     if current is None or snapshot.version != current.version:
         current = save_snapshot(snapshot)
     forget_old(current, run_key)
@@ -121,10 +138,12 @@ def _name(path: str) -> str:
 class _Merge:
     """One merge at work: a DuckDB with what was staged (`old_<table>`) and what came (`new_<table>`)."""
 
-    def __init__(self, parts: Mapping[str, Sequence[str]], previous: Snapshot | None, time_zone: str) -> None:
+    def __init__(
+        self, parts: Mapping[str, Mapping[str, Sequence[str]]], previous: Snapshot | None, time_zone: str
+    ) -> None:
         self.root = storage(configs.STAGING_URL)
         self.previous, self.time_zone = previous, time_zone
-        self.parts = {TABLE_OF_KIND[kind]: files for kind, files in parts.items()}
+        self.parts = parts  # table → source → files
         place = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
         self.scratch = Path(configs.TEMPORARY_DIR) / f"merge-{place}-{uuid.uuid4().hex}"
         self.left_behind = f"merge-{place}-*"
@@ -147,8 +166,9 @@ class _Merge:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _open(self) -> None:
-        for table, files in self.parts.items():
-            self.connection.execute(f"CREATE VIEW new_{table} AS {self._incoming(table, files)}")
+        for table, sources in self.parts.items():
+            incoming = [self._incoming(table, name, files) for name, files in sources.items()]
+            self.connection.execute(f"CREATE VIEW new_{table} AS {' UNION ALL BY NAME '.join(incoming)}")
             self._require_same_types(table)
             self.connection.execute(f"CREATE VIEW old_{table} AS {self._staged(table)}")
 
@@ -163,7 +183,7 @@ class _Merge:
 
     # ── What comes and what is there ────────────────────────────────────────────────────────────────────────────────
 
-    def _incoming(self, table: str, files: Sequence[str]) -> str:
+    def _incoming(self, table: str, name: str, files: Sequence[str]) -> str:
         urls = ", ".join(literal(engine_url(storage(file))) for file in files)
         source = f"read_parquet([{urls}], hive_partitioning = false)"
         columns = [f"* EXCLUDE ({', '.join(PLACE_COLUMNS)})"]
@@ -172,7 +192,18 @@ class _Merge:
             columns += [f"{local}::DATE AS session_day", f"date_part('hour', {local})::TINYINT AS session_hour"]
         if table == "customers":
             columns.append(f"{self._local('download_date')}::DATE AS download_day")
-        return f"SELECT {', '.join(columns)} FROM {source}"
+        return f"SELECT {', '.join(columns)}, {literal(name)} AS {SOURCE} FROM {source}"
+
+    def _of_the_same_source(self, table: str) -> str:
+        """SQL: whether `old` is of the source of `new`, or of one that is there no more: it may have a new name."""
+        names = ", ".join(literal(name) for name in self.parts[table])
+        return f"(old.{SOURCE} IS NULL OR old.{SOURCE} = new.{SOURCE} OR old.{SOURCE} NOT IN ({names}))"
+
+    def _stays(self, table: str) -> str:
+        """SQL: whether `old` is not replaced by `new`, being newer; a key that changed hands is the new source's."""
+        if CHANGED_AT not in self._staged_columns(table):
+            return "false"
+        return f"{STAGED_IS_NEWER} AND {self._of_the_same_source(table)}"
 
     def _local(self, column: str) -> str:
         """SQL: an instant as the clocks of the business time zone show it."""
@@ -239,12 +270,11 @@ class _Merge:
 
     def _sessions(self) -> Table:
         columns = self._staged_columns("sessions")
-        stale = STAGED_IS_NEWER if CHANGED_AT in columns else "false"
         # The staged versions of the sessions that came: where they were, and whether they are the newer ones.
         self.connection.execute(
             f"""
             CREATE TABLE replaced AS
-            SELECT old.id, strftime(old.session_day, '%Y-%m') AS month, {stale} AS stays
+            SELECT old.id, strftime(old.session_day, '%Y-%m') AS month, {self._stays("sessions")} AS stays
             FROM old_sessions old JOIN new_sessions new USING (id)
             """
         )
@@ -258,7 +288,7 @@ class _Merge:
             written = self._written(self._month(month, columns), "sessions", month)
             files.pop(month, None)
             files |= {file.month: file for file in written}
-        return Table(columns, tuple(files[month] for month in sorted(files, key=str)))
+        return Table(columns, tuple(files[month] for month in sorted(files, key=str)), tuple(self.parts["sessions"]))
 
     def _split_by_month(self, columns: Mapping[str, str]) -> None:
         """Put what came aside by month, in one pass, so that no month has to read all of it."""
@@ -337,20 +367,41 @@ class _Merge:
     def _whole(self, table: str) -> Table:
         columns, key = self._staged_columns(table), KEYS[table]
         named = ", ".join(quoted(name) for name in columns)
-        stale = STAGED_IS_NEWER if CHANGED_AT in columns and table != "basket" else "false"
         codes = "JOIN clients USING (client)" if table == "customers" else ""
         order = ", ".join(quoted(name) for name in dict.fromkeys([key, *columns]))
         query = f"""
-            WITH stale AS (SELECT new.{key} FROM old_{table} old JOIN new_{table} new USING ({key}) WHERE {stale}),
-                 winning AS (SELECT * FROM new_{table} WHERE {key} NOT IN (FROM stale)),
+            WITH winning AS ({self._winning_lines(columns) if table == "basket" else self._winning(table, key)}),
                  merged AS (
                      SELECT * FROM winning
                      UNION ALL BY NAME
-                     SELECT * FROM old_{table} ANTI JOIN winning USING ({key})
+                     SELECT old.* FROM old_{table} old ANTI JOIN winning new
+                         ON old.{key} = new.{key}{self._and_the_same_line(columns) if table == "basket" else ""}
                  )
             SELECT {named} FROM merged {codes} ORDER BY {order}
         """
-        return Table(columns, self._written(query, table))
+        return Table(columns, self._written(query, table), tuple(self.parts[table]))
+
+    def _winning(self, table: str, key: str) -> str:
+        """SQL: the rows that came, without those of which a newer version is staged."""
+        return f"""
+            SELECT * FROM new_{table} WHERE {key} NOT IN (
+                SELECT new.{key} FROM old_{table} old JOIN new_{table} new USING ({key}) WHERE {self._stays(table)}
+            )
+        """
+
+    def _winning_lines(self, columns: Mapping[str, str]) -> str:
+        if LINE_ID not in columns:
+            return "SELECT * FROM new_basket"
+        return f"""
+            SELECT new.* FROM new_basket new ANTI JOIN old_basket old
+                ON old.order_id = new.order_id AND old.{LINE_ID} = new.{LINE_ID} AND {self._stays("basket")}
+        """
+
+    def _and_the_same_line(self, columns: Mapping[str, str]) -> str:
+        """SQL: whether of one order's lines `new` replaces `old`: that with its key and those staged without one, or,
+        where lines have no key, all."""
+        line = f" AND (old.{LINE_ID} = new.{LINE_ID} OR old.{LINE_ID} IS NULL)" if LINE_ID in columns else ""
+        return f"{line} AND {self._of_the_same_source('basket')}"
 
     # ── Files ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -46,10 +46,11 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its columns with their DuckDB types, and its files (none: the table is empty)."""
+    """One table: its columns with their DuckDB types, its files (none: it is empty), and the sources it was made of."""
 
     columns: dict[str, str]
     files: tuple[StagedFile, ...] = ()
+    sources: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -104,6 +105,7 @@ class Snapshot:
             time_zone=self.time_zone,
             week_start=week_start,
             actions=_without_prefix(ACTION_PREFIX, self.tables["sessions"].columns),
+            sources={name: self.tables[name].sources for name in self.table_names},
         )
 
     def newest_complete_day(self) -> date | None:
@@ -128,7 +130,9 @@ class Snapshot:
     @classmethod
     def from_manifest(cls, manifest: dict[str, Any]) -> Self:
         tables = {
-            name: Table(columns=one["columns"], files=tuple(StagedFile(**file) for file in one["files"]))
+            name: Table(
+                one["columns"], tuple(StagedFile(**file) for file in one["files"]), tuple(one.get("sources", ()))
+            )
             for name, one in manifest["tables"].items()
         }
         return cls(manifest["time_zone"], tables, manifest["sequence"], manifest["run_key"])

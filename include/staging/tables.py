@@ -6,8 +6,9 @@ are exact and the same in every order of addition):
     sessions    id, client, client_code, session_start_date, session_day, session_hour, has_purchased, payment_amount,
                 [end_date], [discount_amount], [promotion_id], dimension_<name>…, action_<name>…
     customers   client, client_code, download_date, download_day, [signup_date], action_<name>…
-    basket      order_id, product, price, quantity, [category]
+    basket      order_id, product, price, quantity, [category], [line_id]
     deliveries  order_id, delivery_date, [prepare_date], [return_date], [latitude], [longitude]
+    each        source (the name of the source a row is from), [changed_at]
 
 `client_code` is an integer that stands for the client: cheaper to group and join by than a long text. It means nothing
 outside one snapshot, so it never goes into a report. Columns in brackets exist only where the user mapped them.
@@ -15,6 +16,7 @@ outside one snapshot, so it never goes into a report. Columns in brackets exist 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,7 +36,8 @@ MONEY = "decimal(18, 4)"
 class Tables:
     """The tables of one snapshot. `basket` and `deliveries` are None where the source is not configured.
 
-    `dimensions` are the dimension columns to break down by (their names without the prefix), in the user's order.
+    `dimensions` are the dimension columns to break down by (their names without the prefix), in the user's order;
+    `sources` says for each table which sources it is made of, those without a row among them.
     """
 
     sessions: ir.Table
@@ -45,6 +48,7 @@ class Tables:
     time_zone: str = "UTC"
     week_start: str = "monday"
     actions: tuple[str, ...] = field(default=())
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def tables_from_frames(

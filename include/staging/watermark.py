@@ -17,7 +17,7 @@ from pathlib import Path
 
 import configs
 from include.sources.definition import CHANGED_AT, Source
-from include.staging.merge import TABLE_OF_KIND
+from include.staging.merge import SOURCE, TABLE_OF_KIND
 from include.staging.snapshot import Snapshot
 from include.staging.sql import quoted
 from include.staging.storage import storage, written_aside
@@ -31,6 +31,14 @@ def read_watermark(source: Source) -> datetime | None:
     return datetime.fromisoformat(entry["newest"]) if entry.get("definition") == _definition(source) else None
 
 
+def keep_watermarks(names: Iterable[str]) -> None:
+    """Forget how far all sources but these were loaded: what is about to be staged no longer has their rows."""
+    names = set(names)
+    kept = {name: entry for name, entry in _all().items() if name in names}
+    if kept != _all():
+        _write(kept)
+
+
 def move_watermarks(sources: Iterable[Source], snapshot: Snapshot) -> dict[str, datetime]:
     """Set the watermarks of `sources` to the newest change in `snapshot`, which is indexed; those that have one."""
     kept = _all()
@@ -41,13 +49,18 @@ def move_watermarks(sources: Iterable[Source], snapshot: Snapshot) -> dict[str, 
             table = TABLE_OF_KIND[source.kind.name]
             if column not in snapshot.tables[table].columns:
                 continue
-            ((newest,),) = connection.execute(f"SELECT max({quoted(column)}) FROM {table}").fetchall()
+            query = f"SELECT max({quoted(column)}) FROM {table} WHERE {SOURCE} = ?"
+            ((newest,),) = connection.execute(query, [source.name]).fetchall()
             if newest is not None:
                 moved[source.name] = newest
                 kept[source.name] = {"definition": _definition(source), "newest": newest.isoformat()}
-    with written_aside(storage(configs.STAGING_URL) / FILE) as file:
-        file.write_text(json.dumps(kept, indent=2, sort_keys=True), encoding="utf-8")
+    _write(kept)
     return moved
+
+
+def _write(entries: dict[str, dict[str, str]]) -> None:
+    with written_aside(storage(configs.STAGING_URL) / FILE) as file:
+        file.write_text(json.dumps(entries, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _all() -> dict[str, dict[str, str]]:

@@ -92,7 +92,7 @@ def test_airflow_knows_every_setting(env_file: Path) -> None:
 def test_every_other_setting_of_airflow_services_is_one_of_ours(env_file: Path) -> None:
     ours = {name for name in vars(configs) if name.isupper()}
     systems = {"PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "GX_ANALYTICS_ENABLED"}
-    systems |= {"AIRFLOW_HOME", "AIRFLOW_CONN_ELASTICSEARCH_DEFAULT"}
+    systems |= {"AIRFLOW_HOME", "AIRFLOW_CONN_ELASTICSEARCH_DEFAULT", "AIRFLOW_CONN_KIBANA_DEFAULT"}
     for name, service in services(env_values(env_file)).items():
         if name.startswith("airflow-") and name != "airflow-init":
             settings = {**service["environment"], **dockerfile_environment()}

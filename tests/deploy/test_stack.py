@@ -15,9 +15,11 @@ import psutil
 import pytest
 from elasticsearch import Elasticsearch
 
+from deploy.secure_elasticsearch import PIPELINE
 from include.launch.services import stop_family
 from tests.deploy.compose import ROOT, dockerfile_environment, services
 from tests.deploy.conftest import SecuredNode
+from tests.kibana_server import KibanaServer, kibana_server
 from tests.servers import free_port
 
 pytestmark = [pytest.mark.contract, pytest.mark.end_to_end]
@@ -89,12 +91,20 @@ customers:
 
 
 @pytest.fixture(scope="module")
+def kibana(secrets: dict[str, str]) -> Iterator[KibanaServer]:
+    with kibana_server() as server:
+        server.logins = {PIPELINE: secrets["PIPELINE_PASSWORD"]}
+        yield server
+
+
+@pytest.fixture(scope="module")
 def stack(
     tmp_path_factory: pytest.TempPathFactory,
     secrets: dict[str, str],
     postgres_port: int,
     redis_port: int,
     elasticsearch: SecuredNode,
+    kibana: KibanaServer,
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     write_data(folder / "data")
@@ -104,6 +114,7 @@ def stack(
         "@postgres:5432": f"@127.0.0.1:{postgres_port}",
         "@redis:6379": f"@127.0.0.1:{redis_port}",
         '"host": "elasticsearch", "port": 9200': f'"host": "127.0.0.1", "port": {elasticsearch.port}',
+        "http://kibana:5601": kibana.url,
         "airflow-api-server:8080": f"127.0.0.1:{port}",
         "localhost:8080": f"127.0.0.1:{port}",
         "/opt/customer-analytics": str(ROOT),
@@ -158,7 +169,7 @@ def stack(
 
 
 def test_the_stack_runs_the_pipeline_and_shows_it(
-    stack: Stack, secrets: dict[str, str], elasticsearch: SecuredNode
+    stack: Stack, secrets: dict[str, str], elasticsearch: SecuredNode, kibana: KibanaServer
 ) -> None:
     stack.wait_for(lambda: stack.log_in(secrets["AIRFLOW_ADMIN_PASSWORD"]))
     assert not stack.log_in("wrong")
@@ -182,6 +193,9 @@ def test_the_stack_runs_the_pipeline_and_shows_it(
 
     with Elasticsearch(elasticsearch.url, basic_auth=("elastic", secrets["ELASTIC_PASSWORD"])) as client:
         assert client.count(index="orders*")["count"] == ORDERS
+    # The dashboards are in Kibana's place.
+    assert states["import_dashboards"] == "success"
+    assert {kind for kind, _ in kibana.spaces["default"]} == {"index-pattern", "search", "dashboard"}
     # The API server has the plugin, and reaches the cluster with the connection of its environment.
     page = stack.request("GET", "/customer-analytics/")
     assert (page.status_code, "<html" in page.text) == (200, True)

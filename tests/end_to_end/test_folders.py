@@ -1,14 +1,19 @@
 """Whole runs of the DAG on hand-made folders: all four kinds of source, and the two required ones alone."""
 
 import threading
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.dag_processing.dagbag import DagBag
 from airflow.models import DagRun
+from airflow.utils.session import create_session
+from airflow.utils.types import DagRunType
 
 import configs
+from include.dashboards.quarantine import read_quarantine as quarantine_shown
+from include.elastic.client import connect
 from include.elastic.node import EmbeddedNode
 from include.quality.quarantine import SCHEMA
 from tests.checksums import checksum, documents
@@ -251,3 +256,63 @@ def test_elasticsearch_killed_while_indexing_ends_in_the_same_documents(
     node.start()
     assert skipped(run(full_refresh=True)) == WITHOUT_PRODUCTS_AND_PROMOTIONS
     assert checksum(node.url, "orders", "downloads") == expected
+
+
+def replay(**conf: Any) -> dict[str, str]:
+    finished: DagRun = DagBag(str(configs.PROJECT_ROOT / "dags")).dags["replay_quarantine"].test(run_conf=conf)
+    return states(finished)
+
+
+def rules_of_the_first_run(node: EmbeddedNode) -> dict[str, int]:
+    """What the page shows of the oldest run: rows by rule."""
+    with connect(node.url) as client:
+        oldest = quarantine_shown(client)["runs"][-1]["key"]
+        shown = quarantine_shown(client, oldest)["sources"]
+    return {rule["rule"]: rule["rows"] for one in shown for rule in one["rules"]}
+
+
+def test_what_was_set_aside_comes_in_later(folder: Path, node: EmbeddedNode) -> None:
+    """A load that is stopped for its bad rows, one that goes well, and replays of what was set aside."""
+    write(folder, REQUIRED_ONLY)
+    (folder / "s.csv").write_text("id,c,d,a\n1,x,2024-01-01,10\n2,x,2024-01-05,20 EUR\n3,z,2024-01-05,30.10\n")
+    stopped = states(run(analyses=[], dry_run=True))
+    assert (stopped["sessions.validate"], stopped["index_quarantine"]) == ("failed", "success")
+    assert rules_of_the_first_run(node) == {"payment_amount_with_currency": 1, "client_unknown": 1}
+
+    # The next files have other sessions, and the customer who was unknown.
+    (folder / "s.csv").write_text("id,c,d,a\n4,x,2024-01-06,40\n")
+    (folder / "c.csv").write_text("c,d\nx,2024-01-01\nz,2024-01-02\n")
+    assert states(run(analyses=[]))["publish"] == "success"
+    assert sorted(documents(node.url, "orders")) == ["4"]
+
+    watermarks = (Path(configs.STAGING_URL) / "watermarks.json").read_text()
+    done = replay(analyses=["rfm"])
+    assert {state for name, state in done.items() if "." not in name} == {"success"}
+    orders = documents(node.url, "orders")
+    assert sorted(orders) == ["3", "4"]
+    assert orders["3"]["payment_amount"] == 30.1
+    assert documents(node.url, "downloads")["z"]["scores"]["monetary_total"] == 30.1
+    assert rules_of_the_first_run(node) == {"payment_amount_with_currency": 1}
+    assert (Path(configs.STAGING_URL) / "watermarks.json").read_text() == watermarks  # no source was read
+
+    before = checksum(node.url, "orders", "downloads", "quarantine")
+    again = replay(analyses=["rfm"])
+    assert (again["stage"], again["publish"], again["mark"]) == ("skipped", "skipped", "success")
+    assert checksum(node.url, "orders", "downloads", "quarantine") == before
+
+    # While a load is at work, a replay does not begin.
+    with create_session() as session:
+        at_work = DagRun(
+            dag_id="customer_analytics",
+            run_id="at-work",
+            run_type=DagRunType.MANUAL,
+            run_after=datetime(2024, 1, 1, tzinfo=UTC),
+            state="running",
+        )
+        session.add(at_work)
+    try:
+        stopped = replay()
+    finally:
+        with create_session() as session:
+            session.delete(at_work)
+    assert (stopped["check"], stopped["revalidate"]) == ("failed", "upstream_failed")

@@ -9,6 +9,7 @@ import pytest
 
 from include import catalogue
 from tests.airflow_server import ROOT, AirflowServer
+from tests.plugins.conftest import CLEAN_RUN, NEWEST_RUN
 
 PLUGIN = ROOT / "plugins" / "customer_analytics_plugin.py"
 HEAVY = ("pandas", "numpy", "elasticsearch", "vl_convert", "ibis", "duckdb", "fastapi")
@@ -19,6 +20,7 @@ PATHS = (
     "static/no-such-file",
     "api/dashboards",
     "api/dashboards/no_such_dashboard",
+    "api/quarantine",
     "data-docs",
     "data-docs/",
     "data-docs/index.html",
@@ -103,6 +105,19 @@ def test_an_unknown_dimension_value_is_named(user: httpx.Client) -> None:
     assert answer.status_code == 404
     assert "'region: Atlantis'" in answer.json()["detail"]
     assert "region: North" in answer.json()["dimensions"]
+
+
+def test_the_quarantine_of_any_run_and_of_none(user: httpx.Client) -> None:
+    newest = user.get("api/quarantine").json()
+    assert [run["key"] for run in newest["runs"]] == [NEWEST_RUN, CLEAN_RUN]
+    (source,) = newest["sources"]
+    assert [(rule["rule"], rule["rows"], len(rule["examples"])) for rule in source["rules"]] == [
+        ("client_unknown", 12, 10),
+        ("wrong_number_of_columns", 1, 1),
+    ]
+    assert user.get("api/quarantine", params={"run": CLEAN_RUN}).json()["reason"].startswith("This run read 100 rows")
+    gone = user.get("api/quarantine", params={"run": "gone"})
+    assert (gone.status_code, gone.json()["detail"][:40]) == (404, "There is no quarantine of the run gone: ")
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,29 @@ def test_a_dimension_value_that_is_gone(page: Page, airflow: AirflowServer) -> N
     page.locator(".panel").first.wait_for()
 
 
+def test_the_quarantine_by_keyboard(page: Page, airflow: AirflowServer) -> None:
+    page.goto(f"{airflow.url}/{PAGE}#/quarantine")
+    shown(page)
+    expect(page.locator("#dimension")).to_be_hidden()
+    rule = page.locator('[data-rule="client_unknown"]')
+    rule.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(rule.locator(".remedy")).to_contain_text("once its customer is loaded, replay_quarantine takes it back")
+    expect(rule.locator("tbody tr")).to_have_count(10)
+    expect(rule.locator("tbody tr").first).to_contain_text(f"total: {EVIL}")
+    expect(rule.locator(".note")).to_contain_text("Shown are 10 of 12 rows; all are in runs/manual__2/quarantine")
+    expect(page.get_by_role("link", name="replay_quarantine")).to_have_attribute("href", "../dags/replay_quarantine")
+    assert page.evaluate("window.hacked") is None
+    page.screenshot(path=SCREENSHOTS / "quarantine-opened.png", full_page=True)
+    # A run without any: why there is nothing to see. And back to a dashboard, with its choice of dimensions.
+    page.get_by_label("Run").select_option("manual__1")
+    page.wait_for_url("**#/quarantine?run=manual__1")
+    expect(page.locator(".empty")).to_have_text("This run read 100 rows and none of them broke a rule.")
+    page.locator("#tabs a").first.click()
+    page.locator("#dimension").wait_for()
+    expect(page.locator('[data-panel-id="quarantine"]')).to_have_count(0)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_every_panel_is_drawn(browser: Browser, airflow: AirflowServer, size: tuple[int, int], scheme: str) -> None:

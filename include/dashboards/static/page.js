@@ -1,5 +1,7 @@
 // The dashboards page. What comes from the data (names of values, warnings, reasons) only ever becomes text, never HTML.
 
+import { cardsOf, hashOfRun, quarantine } from "./quarantine.js";
+
 const ROWS_SHOWN = 500; // a longer table is for the CSV file
 const DIGITS = { number: 2, decimal: 2, money: 2, percent: 1, hours: 1, days: 1 };
 const UNITS = { hours: " h", days: " d" };
@@ -56,8 +58,9 @@ function outside() {
 
 function place() {
   const [name, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const known = dashboards.some((one) => one.name === name);
-  return { name: known ? name : dashboards[0]?.name, dimension: new URLSearchParams(query).get("dimension") || "all" };
+  const known = name === quarantine.name || dashboards.some((one) => one.name === name);
+  const asks = new URLSearchParams(query);
+  return { name: known ? name : dashboards[0]?.name, dimension: asks.get("dimension") || "all", run: asks.get("run") };
 }
 
 function hashOf(name, dimension) {
@@ -94,12 +97,15 @@ async function read(path) {
 }
 
 async function open() {
-  const { name, dimension } = place();
+  const { name, dimension, run } = place();
   if (!name) return say("There are no analyses yet: add one in include/analytics.");
   const request = ++asked;
   at("main").setAttribute("aria-busy", "true");
   tellAddress();
   drawTabs(name, dimension);
+  const isQuarantine = name === quarantine.name;
+  for (const one of document.querySelectorAll("#dimension, label[for=dimension]")) one.hidden = isQuarantine;
+  if (isQuarantine) return openQuarantine(run, request);
   try {
     const content = await read(`api/dashboards/${encodeURIComponent(name)}?dimension=${encodeURIComponent(dimension)}`);
     if (request !== asked) return;
@@ -113,6 +119,29 @@ async function open() {
     at("about").hidden = true;
     drawDimensions(error.dimensions ?? ["all"], dimension);
     say(error.message, true);
+    if (!(error instanceof Refused)) throw error;
+  } finally {
+    if (request === asked) at("main").setAttribute("aria-busy", "false");
+  }
+}
+
+async function openQuarantine(run, request) {
+  shown = null;
+  try {
+    const content = await read("api/quarantine" + (run ? `?run=${encodeURIComponent(run)}` : ""));
+    if (request !== asked) return;
+    clear();
+    at("run").textContent = "";
+    at("about").hidden = true;
+    at("panels").append(...cardsOf(content, element, (key) => (location.hash = hashOfRun(key))));
+  } catch (error) {
+    if (request !== asked) return;
+    clear();
+    at("run").textContent = "";
+    at("about").hidden = true;
+    const rest = element("a", { href: hashOfRun(null) }, "Show the newest run");
+    say(error.message, true);
+    if (run) at("message").append(element("p", {}, rest));
     if (!(error instanceof Refused)) throw error;
   } finally {
     if (request === asked) at("main").setAttribute("aria-busy", "false");
@@ -133,8 +162,9 @@ function clear() {
 
 function drawTabs(name, dimension) {
   at("tabs").replaceChildren(
-    ...dashboards.map((one) => {
-      const link = element("a", { href: hashOf(one.name, dimension), title: one.summary }, one.title);
+    ...[...dashboards, quarantine].map((one) => {
+      const href = one === quarantine ? hashOfRun(null) : hashOf(one.name, dimension);
+      const link = element("a", { href, title: one.summary }, one.title);
       if (one.name === name) {
         link.setAttribute("aria-current", "page");
         document.title = `${one.title} · Customer Analytics`;

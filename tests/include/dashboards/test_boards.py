@@ -13,6 +13,7 @@ from include.dashboards.vega import theme
 from include.elastic.client import ElasticsearchProblem, connect
 from include.elastic.reports import read_rows
 from include.schemas.indexes import reports_mapping
+from tests.kibana_requests import check_lens, check_vega
 from tests.published_reports import AS_OF, EVIL, RUN_ID
 
 PANELS = [(analysis, placed) for analysis in catalogue.analyses() for placed in panels_of(analysis)]
@@ -112,3 +113,12 @@ def test_before_the_first_run(
 def test_elasticsearch_is_away() -> None:
     with connect("http://127.0.0.1:9") as nobody, pytest.raises(ElasticsearchProblem, match="did not answer"):
         read_dashboard(nobody, catalogue.analyses()[0])
+
+
+@every_dashboard
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_what_kibana_asks_for_are_the_numbers_of_the_reports(
+    client: Elasticsearch, analysis: catalogue.Analysis, dimension: str
+) -> None:
+    check_lens(client, analysis, dimension)
+    check_vega(client, analysis, dimension)

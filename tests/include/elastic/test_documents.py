@@ -229,12 +229,19 @@ def test_scores_are_partial_updates() -> None:
             "recency_days": [3.0, math.nan],
             "monetary_mean": [Decimal("1.5"), None],
             "rfm_segment": ["best", None],
+            "is_overdue": pd.array([True, None], "boolean"),
             "rfm_as_of": pd.to_datetime(["2024-01-31", "2024-01-31"]),
         }
     )
     (first, second) = parsed(score_documents(frame))
     assert first[0] == {"update": {"_id": "c1", "retry_on_conflict": 3}}
-    scores = {"recency_days": 3, "monetary_mean": 1.5, "rfm_segment": "best", "rfm_as_of": "2024-01-31"}
+    scores = {
+        "recency_days": 3,
+        "monetary_mean": 1.5,
+        "rfm_segment": "best",
+        "is_overdue": True,
+        "rfm_as_of": "2024-01-31",
+    }
     assert first[1] == {"doc": {"scores": scores}}
     assert isinstance(first[1]["doc"]["scores"]["recency_days"], int)
     assert second[0]["update"]["_id"] == "ü\n"

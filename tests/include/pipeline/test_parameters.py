@@ -6,7 +6,7 @@ import pytest
 
 import configs
 from include import catalogue
-from include.pipeline.parameters import configured_kinds, cron, parameters
+from include.pipeline.parameters import configured_sources, cron, parameters
 from include.problem import Problem
 
 SOURCES = """
@@ -16,7 +16,9 @@ sessions:
   columns: {id: i, client: c, session_start_date: d, has_purchased: {constant: true}, payment_amount: a}
   dimensions: [region, device]
 customers: {connector: csv, path: c.csv, columns: {client: c, download_date: d}}
-deliveries: {connector: csv, path: d.csv, columns: {order_id: o, delivery_date: d}}
+deliveries:
+  - {name: parcels, connector: csv, path: d.csv, columns: {order_id: o, delivery_date: d}}
+  - {name: pickups, connector: csv, path: p.csv, columns: {order_id: o, delivery_date: d}}
 """
 
 
@@ -46,7 +48,12 @@ def test_an_unknown_schedule_names_the_choices(monkeypatch: pytest.MonkeyPatch) 
 def test_the_form_offers_what_is_mapped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sources.yaml").write_text(SOURCES)
     monkeypatch.setattr(configs, "SOURCES_FILE", str(tmp_path / "sources.yaml"))
-    assert configured_kinds() == ("sessions", "customers", "deliveries")
+    assert configured_sources() == {
+        "sessions": "sessions",
+        "customers": "customers",
+        "parcels": "deliveries",
+        "pickups": "deliveries",
+    }
     form = {name: parameter.resolve() for name, parameter in parameters().items()}
     assert form == {
         "as_of": None,
@@ -63,5 +70,5 @@ def test_a_broken_sources_file_still_leaves_a_dag_whose_check_can_say_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(configs, "SOURCES_FILE", str(tmp_path / "none.yaml"))
-    assert configured_kinds() == ("sessions", "customers")
+    assert configured_sources() == {"sessions": "sessions", "customers": "customers"}
     assert parameters()["dimensions"].resolve() == []

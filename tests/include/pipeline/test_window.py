@@ -10,7 +10,7 @@ import configs
 from include.pipeline.run import Run
 from include.pipeline.window import Window, window
 from include.schemas.source_kinds import SOURCE_KINDS
-from include.sources.definition import Source
+from include.sources.definition import ColumnMapping, Source
 from tests.runs import BY_HAND
 
 PERIOD = {"interval_start": datetime(2024, 4, 1, tzinfo=UTC), "interval_end": datetime(2024, 5, 1, tzinfo=UTC)}
@@ -74,9 +74,13 @@ def test_without_one_a_scheduled_run_reads_the_newest_days_of_sessions(monkeypat
     assert window(SCHEDULED, source("deliveries"), WATERMARK) == Window()
 
 
-def test_products_are_read_whole() -> None:
-    # The lines of an order that come replace all that it had: a single changed line must not come alone.
+def test_products_are_read_whole_unless_their_lines_have_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without one the lines of an order that come replace all that it had: a changed line must not come alone.
     assert window(SCHEDULED, source("products", "changed"), WATERMARK) == Window()
+    monkeypatch.setattr(configs, "LOOKBACK_DAYS", 2)
+    lines = {name: ColumnMapping(columns=(name,)) for name in ("order_id", "line_id")}
+    keyed = replace(source("products", "changed"), columns=lines)
+    assert window(SCHEDULED, keyed, WATERMARK) == Window(changed_since=datetime(2024, 4, 18, 12))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pyarrow.parquet as pq
@@ -46,6 +46,8 @@ DIRT: dict[str, list[tuple[str, list[str]]]] = {
         ("d7,c1,2024-07-01,perhaps,,,,,,", ["has_purchased_not_a_boolean"]),
         ("d8,c1,2024-07-01,yes,dear,,,,,", ["payment_amount_not_a_number"]),
         ("d9,c1,2024-07-01,yes,-0.01,,,,,", ["payment_amount_negative"]),
+        ("d21,c1,2024-07-01,yes,€ 5,,,,,", ["payment_amount_with_currency"]),
+        ("d22,c1,2024-07-01,no,,,5.00 EUR,,,", ["discount_amount_with_currency"]),
         ("d10,c1,2024-07-01,no,,soon,,,,", ["end_date_not_a_date"]),
         ("d11,c1,2024-07-01,no,,1900-01-01,,,,", ["end_date_before_1970", "end_date_before_session_start_date"]),
         ("d12,c1,2024-07-01,no,,2030-01-01,,,,", ["end_date_in_future"]),
@@ -79,6 +81,7 @@ DIRT: dict[str, list[tuple[str, list[str]]]] = {
         ("s1,,1,,1", ["product_missing"]),
         ("s1,shirt,,,1", ["price_missing"]),
         ("s1,shirt,free,,1", ["price_not_a_number"]),
+        ("s1,shirt,US$9.99,,1", ["price_with_currency"]),
         ("s1,shirt,-1,,1", ["price_negative"]),
         ("s1,shirt,1,,some", ["quantity_not_a_number"]),
         ("s1,shirt,1,,0", ["quantity_not_positive"]),
@@ -145,8 +148,12 @@ def test_dirt_is_quarantined_with_its_line_its_rules_and_its_values(
     ]
     assert {(row["source"], row["run_id"]) for row in rows} == {(kind, "manual__1")}
     assert {row["file"] for row in rows} == {row["_file"] for row in rows_of(found.files)}
+    assert {row["quarantined_at"] for row in rows} == {LATEST - timedelta(hours=configs.FUTURE_TOLERANCE_HOURS)}
+    assert not any(row["is_replayed"] for row in rows)
     names = HEADERS[kind].split(",")
     for row, (line, rules) in zip(rows, dirt, strict=True):
+        is_text = rules in (["wrong_number_of_columns"], ["not_valid_text"])
+        assert (row["form"], row["key"]) == (("text", None) if is_text else ("raw", line.split(",")[0] or None))
         if rules == ["wrong_number_of_columns"]:
             assert row["raw"] == line
         elif rules == ["not_valid_text"]:
@@ -249,10 +256,13 @@ def test_a_bad_row_of_joined_columns_shows_them(make_source: MakeSource, extract
 
 
 def test_set_rules_are_known(make_source: MakeSource) -> None:
-    names = {kind: [rule.name for rule in set_rules(make_source(kind).kind)] for kind in DIRT}
+    sources = {kind: make_source(kind) for kind in DIRT}
+    names = {
+        kind: [rule.name for rule in set_rules(source.kind, column_types(source))] for kind, source in sources.items()
+    }
     assert names == {
-        "sessions": ["duplicate_id", "client_unknown"],
-        "customers": ["duplicate_client"],
+        "sessions": ["duplicate_id", "id_of_another_source", "client_unknown", "dimension_region_too_many_values"],
+        "customers": ["duplicate_client", "client_of_another_source"],
         "products": [],
-        "deliveries": ["duplicate_order_id"],
+        "deliveries": ["duplicate_order_id", "order_id_of_another_source"],
     }

@@ -108,6 +108,7 @@ def test_a_task_killed_midway_leaves_nothing_and_a_retry_gives_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("include.quality.extract.PART_ROWS", 20)
+    monkeypatch.setattr(configs, "EXTRACT_BATCH_ROWS", 10)
     text = HEADER + "".join(f"{one},a,2024-07-01,{one % 7 - 1}\n" for one in range(200))
     whole = extracted(tmp_path, text, batch_rows=10)
     expected = rows_of(whole.files), set_aside(tmp_path)

@@ -87,7 +87,8 @@ def test_the_last_of_rows_with_the_same_key_is_kept(
         ("a.csv", 3, ["duplicate_id"]),
     ]
     raw = json.loads(rows[1]["raw"])
-    assert (raw["id"], raw["client"], raw["payment_amount"]) == ("2", "a", 2)
+    assert (raw["id"], raw["client"], raw["payment_amount"]) == ("2", "a", "2.0000")
+    assert (rows[1]["form"], rows[1]["key"]) == ("typed", "2")
     assert raw["session_start_date"].startswith("2024-06-30 22:00:00")
     assert (
         "line 2: id occurs again; of its rows the newest, or else the last, was kept"
@@ -191,3 +192,21 @@ def test_set_rules_count_towards_the_share(
     found = extract(source, "i,c,d,p\n1,a,2024-07-01,1\n2,z,2024-07-01,1\n")
     with pytest.raises(TooManyBadRows, match=r"1 of 2 rows \(50.0%\) are bad.*1 × client_unknown \(such as .* line 3"):
         validated(source, found, customers)
+
+
+def test_a_dimension_with_too_many_values_lets_in_the_most_frequent(
+    make_source: MakeSource, extract: Extract, customers: Extracted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(configs, "DIMENSION_VALUES_MAX", 3)
+    source = make_source("sessions", **{**PLAIN, "dimensions": {"region": "r"}})
+    header = "i,c,d,p,r\n"
+    first = validated(source, extract(source, f"{header}1,a,2024-07-01,1,n\n2,a,2024-07-01,1,s\n"), customers)
+    assert first.by_rule == {}
+    merge({"sessions": first.files, "customers": customers.files}, run_key="first", time_zone="UTC")
+    # n and s are there; of the new ones w has most rows. No value is none too many.
+    text = "3,a,2024-07-01,1,s\n4,a,2024-07-01,1,e\n5,a,2024-07-01,1,w\n6,b,2024-07-01,1,w\n7,b,2024-07-01,1,\n"
+    done = validated(source, extract(source, header + text), customers)
+    assert (kept(done), done.by_rule) == ([2, 4, 5, 6], {"dimension_region_too_many_values": 1})
+    # With room for all, all come in.
+    monkeypatch.setattr(configs, "DIMENSION_VALUES_MAX", 4)
+    assert validated(source, extract(source, header + text), customers).by_rule == {}

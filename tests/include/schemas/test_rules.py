@@ -7,11 +7,12 @@ import sys
 from datetime import datetime
 from typing import get_args
 
+import duckdb
 import pytest
 
 import configs
 from include.quality.suites import expected, rendered
-from include.schemas.rules import row_rules, set_rules
+from include.schemas.rules import REPLAY_RULES, WITH_CURRENCY, remedy, row_rules, sentence, set_rules
 from include.schemas.source_kinds import SOURCE_KINDS, ColumnType
 
 LATEST = datetime(2025, 6, 1, 12)
@@ -23,7 +24,7 @@ def types_of(kind: str) -> dict[str, ColumnType]:
 
 @pytest.mark.parametrize("kind", SOURCE_KINDS)
 def test_names_are_unique_and_every_rule_explains_itself(kind: str) -> None:
-    rules = [*row_rules(SOURCE_KINDS[kind], types_of(kind), LATEST), *set_rules(SOURCE_KINDS[kind])]
+    rules = [*row_rules(SOURCE_KINDS[kind], types_of(kind), LATEST), *set_rules(SOURCE_KINDS[kind], types_of(kind))]
     names = [rule.name for rule in rules]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch("[a-z0-9_]+", name) for name in names)
@@ -50,7 +51,7 @@ def test_a_column_of_the_users_own_has_only_the_rule_of_its_type(type_: ColumnTy
         "instant": {"action_seen_not_a_date"},
         "boolean": {"action_seen_not_a_boolean"},
         "number": {"action_seen_not_a_number"},
-        "money": {"action_seen_not_a_number", "action_seen_negative"},
+        "money": {"action_seen_not_a_number", "action_seen_negative", "action_seen_with_currency"},
     }
     assert added == expected_names[type_]
 
@@ -75,6 +76,35 @@ def test_a_suite_holds_every_expectation_and_none_that_reads_the_clock(kind: str
     bounds = [one["kwargs"].get("max_value") for one in suite["expectations"] if one["meta"]["rule"].endswith("future")]
     assert set(map(str, bounds)) <= {"{'$PARAMETER': 'latest'}"}
     assert len({one["id"] for one in suite["expectations"]}) == len(suite["expectations"])
+
+
+@pytest.mark.parametrize(
+    ("text", "has_currency"),
+    [
+        *((text, True) for text in ("€5", "€ 5", "-$1,200.50", "12,50 EUR", "US$ 9.99", "90 kr.", "5 zł", "₺1.234,56")),
+        *(
+            (text, False)
+            for text in ("5", "1e400", "NaN", "dear", "5 €/h", "EUR", "12.5.2024", "", "5a", "s5", "5 items")
+        ),
+    ],
+)
+def test_a_currency_is_told_from_what_is_no_number_at_all(text: str, has_currency: bool) -> None:
+    with duckdb.connect() as connection:
+        ((found,),) = connection.execute("SELECT regexp_full_match(?, ?)", [text, WITH_CURRENCY]).fetchall()
+    assert found is has_currency
+
+
+def test_every_rule_has_a_sentence_and_a_remedy_by_its_name() -> None:
+    for kind in SOURCE_KINDS.values():
+        types: dict[str, ColumnType] = {**types_of(kind.name), "changed_at": "instant", "action_seen": "boolean"}
+        types |= {"action_at": "instant", "dimension_region": "text"}
+        for rule in (*row_rules(kind, types, LATEST), *set_rules(kind, types)):
+            assert sentence(rule.name) == rule.sentence
+            assert remedy(rule.name).endswith((".", "?"))
+    remedies = {remedy(rule.name) for rule in row_rules(SOURCE_KINDS["sessions"], types_of("sessions"), LATEST)}
+    assert len(remedies) > 8
+    assert all(remedy(rule).startswith("Run customer_analytics") for rule in REPLAY_RULES)
+    assert sentence("rule_of_another_version") == "rule of another version"
 
 
 def test_the_rules_are_light() -> None:

@@ -27,6 +27,7 @@ TYPES = {
     "category": pa.string(),
     "price": pa.decimal128(18, 4),
     "quantity": pa.float64(),
+    "line_id": pa.string(),
     "delivery_date": pa.timestamp("us"),
     "_file": pa.string(),
     "_row": pa.int64(),
@@ -54,7 +55,8 @@ def customer(client: str, download: str = "2024-01-01", **more: Any) -> dict[str
 def write_load(folder: Path, **kinds: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Rows per source kind as Parquet files; all rows of a kind have the same columns."""
     folder.mkdir(parents=True, exist_ok=True)
-    defaults = {"sessions": session("", "", "2024-01-01"), "customers": customer("")}
+    line = {"order_id": "", "product": "", "price": Decimal(0), "quantity": 1.0}
+    defaults = {"sessions": session("", "", "2024-01-01"), "customers": customer(""), "products": line}
     found = {}
     for kind, rows in kinds.items():
         names = [*(rows[0] if rows else defaults[kind]), "_file", "_row"]

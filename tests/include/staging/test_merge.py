@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -165,6 +166,123 @@ def test_a_basket_is_replaced_as_a_whole_and_equal_lines_are_kept(staging: Path,
     assert third.orders_unknown == {"basket": 0}
 
 
+def line(order: str, product: str, number: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"order_id": order, "product": product, "price": Decimal(2), "quantity": 1.0, "line_id": number, **more}
+
+
+def test_lines_with_a_key_are_replaced_one_by_one(staging: Path, tmp_path: Path) -> None:
+    def changed(day: int) -> dict[str, Any]:
+        return {"changed_at": datetime(2024, 6, day)}
+
+    known: dict[str, Any] = {"sessions": [session("s1", "a", "2024-01-05")], "customers": [customer("a")]}
+    first = [line("s1", "tea", "1", **changed(5)), line("s1", "jam", "2", **changed(5)), line("s2", "rye", "1")]
+    stage(tmp_path, "one", **known, products=[{**changed(1), **one} for one in first])
+    second = stage(
+        tmp_path,
+        "two",
+        **known,
+        products=[
+            line("s1", "milk", "1", **changed(7)),
+            line("s1", "old", "2", **changed(3)),
+            line("s1", "bun", "3", **changed(7)),
+        ],
+    )
+    query = "SELECT order_id, line_id, product FROM basket ORDER BY ALL"
+    assert rows(second.snapshot, query) == [
+        ("s1", "1", "milk"),
+        ("s1", "2", "jam"),  # the staged line is newer
+        ("s1", "3", "bun"),
+        ("s2", "1", "rye"),
+    ]
+    assert second.changed_months == ("2024-01",)
+    assert second.orders_unknown == {"basket": 1}
+
+
+def test_lines_that_get_a_key_replace_those_staged_without_one(staging: Path, tmp_path: Path) -> None:
+    known: dict[str, Any] = {"sessions": [session("s1", "a", "2024-01-05")], "customers": [customer("a")]}
+    without = [{name: value for name, value in line("s1", "tea").items() if name != "line_id"}] * 2
+    stage(tmp_path, "one", **known, products=without)
+    merged = stage(tmp_path, "two", **known, products=[line("s1", "tea", "1"), line("s1", "tea", "2")])
+    assert rows(merged.snapshot, "SELECT line_id FROM basket ORDER BY ALL") == [("1",), ("2",)]
+
+
+# ── Several sources of a kind ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def stage_several(folder: Path, run: str, **sources: tuple[str, list[dict[str, Any]]]) -> Merged:
+    """Each source's name with its kind and rows."""
+    parts = {}
+    for name, (kind, one) in sources.items():
+        (parts[name],) = write_load(folder / run / name, **{kind: one}).values()
+    kinds = {name: kind for name, (kind, _) in sources.items()}
+    return merge(parts, run_key=run, time_zone="UTC", kinds=kinds)
+
+
+def test_sources_of_one_kind_share_a_table(staging: Path, tmp_path: Path) -> None:
+    merged = stage_several(
+        tmp_path,
+        "one",
+        north=("sessions", [session("n1", "a", "2024-01-05", dimension_region="N")]),
+        south=("sessions", [session("s1", "b", "2024-01-06", action_viewed=True)]),
+        empty=("sessions", []),
+        customers=("customers", [customer("a"), customer("b")]),
+    )
+    query = "SELECT id, source, dimension_region, action_viewed FROM sessions ORDER BY id"
+    assert rows(merged.snapshot, query) == [("n1", "north", "N", None), ("s1", "south", None, True)]
+    tables = merged.snapshot.analysis_tables(dimensions=(), week_start="monday")
+    assert tables.sources == {"sessions": ("north", "south", "empty"), "customers": ("customers",)}
+
+
+def test_a_source_leaves_the_lines_that_another_has_of_the_order(staging: Path, tmp_path: Path) -> None:
+    known: dict[str, Any] = {
+        "sessions": ("sessions", [session("s1", "a", "2024-01-05")]),
+        "customers": ("customers", [customer("a")]),
+    }
+    keyless = [{name: value for name, value in line("s1", product).items() if name != "line_id"} for product in "abc"]
+    stage_several(tmp_path, "one", **known, till=("products", keyless[:1]), web=("products", keyless[1:]))
+    second = stage_several(tmp_path, "two", **known, till=("products", keyless[2:]), web=("products", []))
+    query = "SELECT source, product FROM basket ORDER BY ALL"
+    assert rows(second.snapshot, query) == [("till", "c"), ("web", "b"), ("web", "c")]
+    # Under a new name a source takes over what it brought under the old one.
+    third = stage_several(tmp_path, "three", **known, shop=("products", keyless[:1]), web=("products", []))
+    assert rows(third.snapshot, query) == [("shop", "a"), ("web", "b"), ("web", "c")]
+
+
+def test_a_key_that_validation_gave_to_another_source_is_that_source_s(staging: Path, tmp_path: Path) -> None:
+    """Although the row staged before changed later: which of two sources is right does not depend on who came first."""
+
+    def change(day: int, amount: str) -> list[dict[str, Any]]:
+        return [session("s1", "a", "2024-01-05", amount, changed_at=datetime(2024, 6, day))]
+
+    customers = ("customers", [customer("a")])
+    stage_several(tmp_path, "one", north=("sessions", []), south=("sessions", change(9, "9")), customers=customers)
+    merged = stage_several(
+        tmp_path, "two", north=("sessions", change(1, "1")), south=("sessions", []), customers=customers
+    )
+    assert rows(merged.snapshot, "SELECT source, payment_amount FROM sessions") == [("north", 1)]
+    # Within one source, and from one that has only changed its name, the newer stays.
+    for run, name in (("three", "north"), ("four", "west")):
+        merged = stage_several(
+            tmp_path, run, **{name: ("sessions", [{**change(1, "0")[0], "changed_at": None}])}, customers=customers
+        )
+        assert rows(merged.snapshot, "SELECT source, payment_amount FROM sessions") == [("north", 1)]
+
+
+def test_deliveries_of_unknown_orders_are_kept_and_joined_when_the_order_arrives(staging: Path, tmp_path: Path) -> None:
+    known = [session("s1", "a", "2024-01-05")]
+    delivery = {"order_id": "s9", "delivery_date": datetime(2024, 5, 4)}
+    first = stage(tmp_path, "one", sessions=known, customers=[customer("a")], deliveries=[delivery])
+    assert first.orders_unknown == {"deliveries": 1}
+    empty = write_load(tmp_path / "none", deliveries=[delivery])["deliveries"][0]
+    pq.write_table(pq.read_table(empty).slice(0, 0), empty)  # nothing changed in deliveries since
+    parts = write_load(tmp_path / "two", sessions=[session("s9", "a", "2024-05-01")], customers=[customer("a")])
+    second = merge({**parts, "deliveries": [empty]}, run_key="two", time_zone="UTC")
+    assert second.orders_unknown == {"deliveries": 0}
+    assert second.changed_months == ("2024-05",)
+    joined = "SELECT delivery_date FROM sessions JOIN deliveries ON id = order_id"
+    assert rows(second.snapshot, joined) == [(datetime(2024, 5, 4),)]
+
+
 def test_deliveries_change_the_month_of_their_order(staging: Path, tmp_path: Path) -> None:
     known = {
         "sessions": [session("s1", "a", "2024-01-05"), session("s2", "a", "2024-02-05")],
@@ -173,7 +291,7 @@ def test_deliveries_change_the_month_of_their_order(staging: Path, tmp_path: Pat
     stage(tmp_path, "one", **known, deliveries=[{"order_id": "s2", "delivery_date": datetime(2024, 2, 7)}])
     second = stage(tmp_path, "two", **known, deliveries=[{"order_id": "s2", "delivery_date": datetime(2024, 2, 9)}])
     assert second.changed_months == ("2024-02",)
-    assert rows(second.snapshot, "SELECT * FROM deliveries") == [("s2", datetime(2024, 2, 9))]
+    assert rows(second.snapshot, "SELECT order_id, delivery_date FROM deliveries") == [("s2", datetime(2024, 2, 9))]
 
 
 def test_a_column_of_baskets_changes_every_order_that_has_one(staging: Path, tmp_path: Path) -> None:
@@ -185,7 +303,7 @@ def test_a_column_of_baskets_changes_every_order_that_has_one(staging: Path, tmp
     stage(tmp_path, "one", **known, products=[{"order_id": order, **line, "category": "hot"} for order in ("s1", "s2")])
     second = stage(tmp_path, "two", **known, products=[{"order_id": "s1", **line}])
     assert second.changed_months == ("2024-01", "2024-02")
-    assert list(second.snapshot.tables["basket"].columns) == ["order_id", "product", "price", "quantity"]
+    assert list(second.snapshot.tables["basket"].columns) == ["order_id", "product", "price", "quantity", "source"]
     third = stage(tmp_path, "three", **known)
     assert third.snapshot.table_names == ("sessions", "customers")
     assert third.changed_months == ("2024-01", "2024-02")
