@@ -59,10 +59,22 @@ def shop() -> Tables:
             for product in {number % 2, number % 3 + 1, number % 5}
         ]
     )
+    orders = sessions[sessions["has_purchased"]]
+    prepared = orders["session_start_date"] + pd.to_timedelta(random.exponential(3, len(orders)), unit="h")
+    deliveries = pd.DataFrame(
+        {
+            "order_id": orders["id"],
+            "prepare_date": prepared,
+            "delivery_date": prepared + pd.to_timedelta(random.exponential(20, len(orders)), unit="h"),
+            "latitude": 52.5 + random.integers(0, 3, len(orders)) / 20,
+            "longitude": 13.4 + random.integers(0, 3, len(orders)) / 20,
+        }
+    )
     return tables_from_frames(
         sessions.astype({"session_start_date": "datetime64[us]"}),
         customers.astype({"download_date": "datetime64[us]"}),
         basket=basket,
+        deliveries=deliveries.astype({"prepare_date": "datetime64[us]", "delivery_date": "datetime64[us]"}),
     )
 
 

@@ -645,7 +645,8 @@ def _scatter(chart: _Chart) -> Spec:
     color = chart.color_encoding()
     # Colours repeat after eight, shapes after five: together they tell forty apart.
     shape = {"shape": {**color["color"], "scale": {"range": SHAPES}}} if color else {}
-    encoding = {"x": chart.x_encoding(), "y": chart.y_encoding(), **color, **shape}
+    y = {**chart.y_encoding(), "scale": {"zero": False}}  # latitudes of a town would lie on one line
+    encoding = {"x": chart.x_encoding(), "y": y, **color, **shape}
     return {"data": chart.data, "height": HEIGHT, "layer": _points(chart, encoding, size=50, opacity=0.7)}
 
 

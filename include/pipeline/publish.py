@@ -1,4 +1,4 @@
-"""The last task: scores, visibility, and the sum of the run."""
+"""What ends a run: its reports become visible, the scores are written, and the run is summed up."""
 
 from __future__ import annotations
 

@@ -56,6 +56,7 @@ def tables_from_frames(
     customers: pd.DataFrame,
     *,
     basket: pd.DataFrame | None = None,
+    deliveries: pd.DataFrame | None = None,
     dimensions: tuple[str, ...] | None = None,
     time_zone: str = "UTC",
     week_start: str = "monday",
@@ -63,8 +64,8 @@ def tables_from_frames(
     """Tables over pandas frames, for tests and notebooks.
 
     `sessions` needs id, client, session_start_date (UTC), has_purchased, payment_amount; `customers` needs client and
-    download_date; `basket` order_id, product, price, quantity. Codes, days and hours are derived here just as staging
-    derives them.
+    download_date; `basket` order_id, product, price, quantity; `deliveries` order_id, delivery_date. Codes, days and
+    hours are derived here just as staging derives them.
     """
     connection = ibis.duckdb.connect()
     codes = {client: code for code, client in enumerate(sorted({*sessions["client"], *customers["client"]}))}
@@ -99,6 +100,11 @@ def tables_from_frames(
         "quantity": "float64",
         "category": "string",
     }
+    delivery_types = {
+        "order_id": "string",
+        **dict.fromkeys(("prepare_date", "delivery_date", "return_date"), "timestamp(6)"),
+        **dict.fromkeys(("latitude", "longitude"), "float64"),
+    }
     customer_types = {"client": "string", "download_date": "timestamp(6)", "download_day": "date"}
     return Tables(
         sessions=table(
@@ -106,6 +112,7 @@ def tables_from_frames(
         ),
         customers=table("customers", derived(customers, "download_date", "download_day", None), customer_types),
         basket=None if basket is None else table("basket", basket, basket_types),
+        deliveries=None if deliveries is None else table("deliveries", deliveries, delivery_types),
         dimensions=found if dimensions is None else dimensions,
         time_zone=time_zone,
         week_start=week_start,

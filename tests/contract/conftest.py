@@ -59,8 +59,6 @@ def csv_on_s3() -> Iterator[CsvConnector]:
 def csv_on_gcs() -> Iterator[CsvConnector]:
     with gcs_server() as server, pytest.MonkeyPatch.context() as variables:
         variables.setenv("AIRFLOW_CONN_CONTRACT_GCS", server.airflow_connection())
-        # Else the client asks over gRPC what kind of bucket this is, which the server does not speak.
-        variables.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
         def put(name: str, data: bytes) -> None:
             server.objects[f"shop/{name}"] = data

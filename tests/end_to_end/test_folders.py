@@ -17,7 +17,7 @@ from include.elastic.client import connect
 from include.elastic.node import EmbeddedNode
 from include.quality.quarantine import SCHEMA
 from tests.checksums import checksum, documents
-from tests.end_to_end.conftest import run, states
+from tests.end_to_end.conftest import THE_REQUIRED_ONLY, WITHOUT_KIBANA, run, skipped, states
 
 pytestmark = pytest.mark.end_to_end
 
@@ -110,7 +110,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
 def test_all_four_kinds(folder: Path, node: EmbeddedNode) -> None:
     write(folder, EVERYTHING)
     finished = run()
-    assert set(states(finished).values()) == {"success"}
+    assert skipped(finished) == WITHOUT_KIBANA
 
     orders = documents(node.url, "orders")
     assert sorted(orders) == ["s1", "s2", "s3", "s4"]  # s5's amount is no number
@@ -170,7 +170,7 @@ def test_all_four_kinds(folder: Path, node: EmbeddedNode) -> None:
 
     # The same again: the same documents. With fewer dimensions and one analysis: those alone change.
     before = checksum(node.url, "orders", "downloads")
-    assert set(states(run()).values()) == {"success"}
+    assert skipped(run()) == WITHOUT_KIBANA
     assert checksum(node.url, "orders", "downloads") == before
     narrowed = states(run(dimensions=["region"], analyses=["rfm"], as_of="2024-03-15"))
     assert narrowed["exploratory.rfm"] == "success"
@@ -185,20 +185,10 @@ def read_quarantine(path: Path) -> list[dict[str, Any]]:
     return list(table.to_pylist())
 
 
-WITHOUT_PRODUCTS_AND_PROMOTIONS = {"exploratory.product_analytics", "exploratory.promotion_analytics"}
-
-
-def skipped(finished: DagRun) -> set[str]:
-    """The tasks that were skipped; all the others succeeded."""
-    found = states(finished)
-    assert set(found.values()) <= {"success", "skipped"}
-    return {name for name, state in found.items() if state == "skipped"}
-
-
 def test_the_two_required_sources_and_nothing_else(folder: Path, node: EmbeddedNode) -> None:
     write(folder, REQUIRED_ONLY)
     finished = run()
-    assert skipped(finished) == WITHOUT_PRODUCTS_AND_PROMOTIONS
+    assert skipped(finished) == THE_REQUIRED_ONLY
     assert len(documents(node.url, "orders")) == 3
     assert len(documents(node.url, "downloads")) == 2
     headers = documents(node.url, "reports-latest", {"term": {"is_header": True}}).values()
@@ -234,7 +224,7 @@ def test_elasticsearch_killed_while_indexing_ends_in_the_same_documents(
     (folder / "s.csv").write_text("\n".join(["id,c,d,a", *rows]) + "\n", encoding="utf-8")
     clients = [f"c{number},2024-01-01" for number in range(500)]
     (folder / "c.csv").write_text("\n".join(["c,d", *clients]) + "\n", encoding="utf-8")
-    assert skipped(run()) == WITHOUT_PRODUCTS_AND_PROMOTIONS
+    assert skipped(run()) == THE_REQUIRED_ONLY
     expected = checksum(node.url, "orders", "downloads")
 
     # Small requests, so that there is time to kill it between two of them.
@@ -254,7 +244,7 @@ def test_elasticsearch_killed_while_indexing_ends_in_the_same_documents(
     killer.join()
     assert "failed" in {broken["index_orders"], broken["index_downloads"]}
     node.start()
-    assert skipped(run(full_refresh=True)) == WITHOUT_PRODUCTS_AND_PROMOTIONS
+    assert skipped(run(full_refresh=True)) == THE_REQUIRED_ONLY
     assert checksum(node.url, "orders", "downloads") == expected
 
 
@@ -271,6 +261,8 @@ def rules_of_the_first_run(node: EmbeddedNode) -> dict[str, int]:
     return {rule["rule"]: rule["rows"] for one in shown for rule in one["rules"]}
 
 
+# The tests before wrote other versions of the DAG, and a run that Airflow did not make belongs to none of them.
+@pytest.mark.filterwarnings("ignore:Multiple rows returned:sqlalchemy.exc.SAWarning")
 def test_what_was_set_aside_comes_in_later(folder: Path, node: EmbeddedNode) -> None:
     """A load that is stopped for its bad rows, one that goes well, and replays of what was set aside."""
     write(folder, REQUIRED_ONLY)
