@@ -394,7 +394,7 @@ class _Chart:
             return {}
         names = {row["series"] for row in self.drawn}
         count = len(names)
-        legend: Spec = {"title": self.series_title}
+        legend: Spec = {"title": self.series_title, "symbolOpacity": 1}  # else as pale as a band, or a hidden point
         if sum(LEGEND_SYMBOL_PIXELS + LEGEND_LETTER_PIXELS * len(name) for name in names) <= ONE_ROW_PIXELS:
             # One row, whatever the width: with columns that follow it, Vega leaves no room for a second row.
             legend["columns"] = count
