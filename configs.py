@@ -66,6 +66,7 @@ STAGING_SNAPSHOTS_KEPT = env("STAGING_SNAPSHOTS_KEPT", 3, int)  # older snapshot
 TEMPORARY_FREE_BYTES = env("TEMPORARY_FREE_BYTES", 1_000_000_000, int)  # `check` fails below this much free space
 
 # ── Schedule ────────────────────────────────────────────────────────────────────────────────────────────────────────
+ANALYSES = env("ANALYSES", names(""), names)  # which analyses run unless the form says otherwise, as a,b; empty: all
 SCHEDULE = env("SCHEDULE", "manual", str)  # manual, once, hourly, 12-hourly, daily, weekly, or a cron expression
 START_DATE = env("START_DATE", "2024-01-01", str)  # the first day a schedule may cover; backfills may reach back to it
 TASK_RETRIES = env("TASK_RETRIES", 2, int)  # how often Airflow tries a failed task again

@@ -27,15 +27,12 @@ log = logging.getLogger(__name__)
 def analyse(context: Context, name: str, staged: dict[str, Any]) -> dict[str, Any]:
     """Run the analysis `name` on the staged snapshot; the rows written per report.
 
-    Skipped, with the reason in the log and in the report's header, when a source it needs is not configured; skipped
-    and its latest reports left as they are, when it was not chosen for this run.
+    Skipped, with the reason in the log and in the report's header, when a source it needs is not configured.
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
     with said_plainly():
         run = run_from_context(context)
-        if name not in run.analyses:
-            raise AirflowSkipException(f"{name} was not chosen for this run; its latest reports stay.")
         snapshot = staged_snapshot(staged)
         report_date = date.fromisoformat(staged["as_of"])
         reason = why_skipped(name, snapshot)

@@ -28,9 +28,17 @@ def index_downloads(staged: Reference) -> Reference:
 
 
 def analyse(name: str, staged: Reference) -> Reference:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from include.pipeline.run import run_from_context, said_plainly
+
+    context = get_current_context()
+    with said_plainly():  # before anything heavy is imported for nothing
+        if name not in run_from_context(context).analyses:
+            raise AirflowSkipException(f"{name} was not chosen for this run; its latest reports stay.")
     from include.pipeline.analyse import analyse
 
-    return analyse(get_current_context(), name, staged)
+    return analyse(context, name, staged)
 
 
 def from_snapshot(staged: Reference) -> tuple[list[Reference], dict[str, Reference]]:

@@ -53,10 +53,10 @@ def parameters() -> dict[str, Param]:
     def day(title: str, text: str) -> Param:
         return Param(None, type=["null", "string"], format="date", title=title, description_md=text)
 
-    def choice(title: str, text: str, values: tuple[str, ...]) -> Param:
+    def choice(title: str, text: str, values: tuple[str, ...], chosen: tuple[str, ...] = ()) -> Param:
         items = {"type": "string", **({"enum": list(values)} if values else {})}
         return Param(
-            list(values),
+            list(chosen or values),
             type="array",
             items=items,
             examples=list(values),
@@ -65,6 +65,7 @@ def parameters() -> dict[str, Param]:
             uniqueItems=True,
         )
 
+    known = tuple(one.name for one in catalogue.analyses())
     return {
         "as_of": day(
             "Report date",
@@ -81,7 +82,8 @@ def parameters() -> dict[str, Param]:
         "analyses": choice(
             "Analyses",
             "Which analyses to run. The others keep their latest reports.",
-            tuple(one.name for one in catalogue.analyses()),
+            known,
+            tuple(name for name in known if name in configs.ANALYSES),
         ),
         "full_refresh": Param(
             False,

@@ -84,10 +84,8 @@ def test_the_gate_and_great_expectations_alone_judge_the_same_rows(tmp_path: Pat
 
 
 def test_a_contender_that_fails_says_why(tmp_path: Path) -> None:
-    shop(tmp_path, TINY)
-    detail = {"analysis": "rfm", "dimensions": []}
-    with pytest.raises(MeasurementFailed, match="KeyError: 'nobody'"):
-        apart(case_of(family="analyses", sessions=TINY, detail=detail), "nobody", tmp_path)
+    with pytest.raises(MeasurementFailed, match="KeyError: 'url'"):
+        apart(case_of(family="bulk", name=bulk.PLAIN), "bulk_write", tmp_path)  # nobody told it of a node
 
 
 def test_a_contender_never_sees_the_users_own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

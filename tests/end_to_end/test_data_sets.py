@@ -13,7 +13,7 @@ from include.datasets.completejourney import SHOP_TIMEZONE, tables_folder, write
 from include.datasets.shop.writing import write_shop
 from include.elastic.node import EmbeddedNode
 from tests.checksums import documents
-from tests.end_to_end.conftest import WITHOUT_KIBANA, run, skipped
+from tests.end_to_end.conftest import WITHOUT_KIBANA, run, skipped, states
 
 pytestmark = pytest.mark.end_to_end
 
@@ -63,7 +63,9 @@ def test_the_simulated_shop(folder: Path, node: EmbeddedNode, monkeypatch: pytes
 def test_the_complete_journey(folder: Path, node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configs, "BUSINESS_TIMEZONE", SHOP_TIMEZONE)
     write_completejourney(folder)
-    assert skipped(run(dimensions=["income"])) == WITHOUT_KIBANA | {"machine_learning.delivery_analytics"}
+    finished = states(run(dimensions=["income"], analyses=["descriptive_statistics", "rfm", "clv_prediction"]))
+    assert "failed" not in finished.values()
+    assert finished["machine_learning.clv_prediction"] == finished["publish"] == "success"
 
     tables = tables_folder()
     assert tables is not None

@@ -156,7 +156,7 @@ def test_a_dry_run_changes_nothing(running: MakeRun, api: Api, first_checksum: s
 def test_a_worker_killed_while_indexing_is_retried_to_the_same_documents(
     running: MakeRun, api: Api, first_checksum: str
 ) -> None:
-    run_id = api.trigger(full_refresh=True)
+    run_id = api.trigger(full_refresh=True, analyses=["rfm"])
     victim = wait_for_task_process(running, api, run_id, "index_orders")
     victim.send_signal(signal.SIGKILL)
     assert api.wait(run_id) == "success"
@@ -188,7 +188,7 @@ def test_ctrl_c_stops_everything_it_started(running: MakeRun, var_dir: Path) -> 
 
 def test_a_second_run_ends_in_the_same_state_and_leaves_nothing_running(var_dir: Path, first_checksum: str) -> None:
     # No download: whoever tried would fail at these addresses.
-    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "PIP_INDEX_URL": "http://127.0.0.1:9"}
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "PIP_INDEX_URL": "http://127.0.0.1:9", "ANALYSES": "rfm,cohorts"}
     with make_run(var_dir, "DATA=cdnow", "ONCE=1", **nowhere) as again:
         assert again.process.wait(timeout=420) == 0, again.text
     assert processes_of(var_dir) == []
@@ -213,7 +213,8 @@ def test_a_folder_of_ones_own_on_a_cluster_of_ones_own(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     with elasticsearch_node(tmp_path / "cluster") as cluster:
-        with make_run(tmp_path / "var", f"DATA={data}", "ONCE=1", ELASTICSEARCH_URL=cluster.url) as run:
+        settings = {"ELASTICSEARCH_URL": cluster.url, "ANALYSES": "descriptive_statistics"}
+        with make_run(tmp_path / "var", f"DATA={data}", "ONCE=1", **settings) as run:
             assert run.process.wait(timeout=300) == 0, run.text
         assert "Starting the embedded Elasticsearch" not in run.text
         orders = documents(cluster.url, "orders")

@@ -72,3 +72,11 @@ def test_a_broken_sources_file_still_leaves_a_dag_whose_check_can_say_so(
     monkeypatch.setattr(configs, "SOURCES_FILE", str(tmp_path / "none.yaml"))
     assert configured_sources() == {"sessions": "sessions", "customers": "customers"}
     assert parameters()["dimensions"].resolve() == []
+
+
+def test_the_analyses_that_are_chosen_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = parameters()["analyses"]
+    monkeypatch.setattr(configs, "ANALYSES", ("rfm", "cohorts"))
+    chosen = parameters()["analyses"]
+    assert (chosen.value, set(everything.value)) == (["cohorts", "rfm"], {one.name for one in catalogue.analyses()})
+    assert chosen.schema["items"] == everything.schema["items"]
