@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PART_ROWS = 2_000_000
+GATHERED_BYTES = 64_000_000  # batches are put together up to here: a few rows may hold large values
 BATCHES_AHEAD = 1  # of each of the two threads that read and judge
 FILE = "_file"
 BROKEN, OUTSIDE = "_broken", "_outside"
@@ -120,12 +121,13 @@ class _Gathered:
 
 def _gathered(batches: Iterable[RawBatch]) -> Iterator[_Gathered]:
     held: list[RawBatch] = []
-    rows = 0
+    rows = size = 0
     for batch in batches:
-        rows += batch.rows.num_rows
-        if held and (batch.rows.schema != held[0].rows.schema or rows > configs.EXTRACT_BATCH_ROWS):
+        rows, size = rows + batch.rows.num_rows, size + batch.rows.nbytes
+        is_full = rows > configs.EXTRACT_BATCH_ROWS or size > GATHERED_BYTES
+        if held and (is_full or batch.rows.schema != held[0].rows.schema):
             yield _together(held)
-            held, rows = [], batch.rows.num_rows
+            held, rows, size = [], batch.rows.num_rows, batch.rows.nbytes
         held.append(batch)
     if held:
         yield _together(held)

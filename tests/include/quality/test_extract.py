@@ -10,11 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import configs
+from include.quality import extract
 from include.quality.extract import Extracted, extract_rows
 from include.quality.validate import TooManyBadRows, require_few_bad_rows
 from include.schemas.source_kinds import SOURCE_KINDS
@@ -160,3 +162,10 @@ def test_only_so_many_examples_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
     found = extracted(tmp_path, HEADER + "1,a,2024-07-01,x\n" * 5)
     assert found.by_rule == {"payment_amount_not_a_number": 5}
     assert len(found.examples["payment_amount_not_a_number"]) == 2
+
+
+def test_batches_of_large_values_are_not_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract, "GATHERED_BYTES", 1_000)
+    batches = [RawBatch(pa.RecordBatch.from_pydict({"a": ["x" * size]}), "f") for size in (300, 300, 600, 5_000, 300)]
+    sizes = [[len(text) for text in one.rows["a"].to_pylist()] for one in extract._gathered(batches)]
+    assert sizes == [[300, 300], [600], [5_000], [300]]
