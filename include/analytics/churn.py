@@ -41,7 +41,7 @@ import pandas as pd
 import configs
 from include.dashboards.panel import Panel
 from include.measures.dimension import by_dimension
-from include.measures.observed import definition, observed
+from include.measures.observed import client_names, definition, observed
 from include.measures.periods import (
     Granularity,
     are_complete,
@@ -275,10 +275,10 @@ def churn(
     headline = _headline(frames)
     warnings = {"probability_alive": _about_models(fits, seen.labels)}
     keys = {
-        "window_churn": ["dimension", "activity_order", "granularity_order", "period"],
+        "window_churn": ["dimension", "activity", "granularity", "period"],
         "gap_survival": ["dimension", "cohort_order", "days"],
         "usual_gaps": ["dimension", "cohort_order"],
-        "overdue": ["dimension", "status_order"],
+        "overdue": ["dimension", "status"],
         "probability_alive": ["dimension", "alive_bin"],
     }
     return {
@@ -291,6 +291,7 @@ def churn(
             kpis=headline,
             said=said,
             warnings=warnings.get(one.type, ()),
+            order={"activity": ACTIVITIES, "granularity": WINDOWS, "status": STATUSES},
         )
         for one in REPORTS
     }
@@ -304,7 +305,7 @@ def customer_scores(
     seen = observed(replace(tables, dimensions=()), as_of=as_of, top_values=0)
     today = day_number(as_of)
     sessions = tables.sessions.filter(tables.sessions.session_day <= as_of)
-    names = sessions.group_by("client_code").agg(client=sessions.client.min())
+    names = client_names(sessions)
     with held(_order_days(by_dimension(seen.sessions, ()))) as days:
         gaps = _gaps(days, today)
         found = result(_span(days, today).join(names, "client_code")).sort_values("client", ignore_index=True)
@@ -325,12 +326,11 @@ def customer_scores(
 def _windows(sessions: ir.Table, as_of: date, week_start: str) -> pd.DataFrame:
     """One row per dimension, activity, granularity and period after the first."""
     parts = []
-    for activity_order, activity in enumerate(ACTIVITIES):
+    for activity in ACTIVITIES:
         active = sessions.filter(sessions.is_order) if activity == "order" else sessions
-        for granularity_order, granularity in enumerate(WINDOWS):
+        for granularity in WINDOWS:
             part = _window(active, granularity, as_of, week_start)
-            orders = {"activity_order": activity_order, "granularity_order": granularity_order}
-            parts.append(part.assign(activity=activity, granularity=granularity, **orders))
+            parts.append(part.assign(activity=activity, granularity=granularity))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -509,10 +509,7 @@ def _overdue(cells: pd.DataFrame, confidence_level: float) -> pd.DataFrame:
         sums.reindex(every).reset_index().fillna({"customers": 0}).astype({"dimension": "int64", "customers": "int64"})
     )
     full["total"] = full.groupby("dimension")["customers"].transform("sum")
-    full = full.assign(
-        status_order=[STATUSES.index(status) for status in full["status"]],
-        **{name: ratio(full[name], full["customers"]) for name in means},
-    )
+    full = full.assign(**{name: ratio(full[name], full["customers"]) for name in means})
     occurs = (full["status"] != NOT_KNOWN) | (full["customers"] > 0)
     return with_rate(full[occurs].reset_index(drop=True), "customers", "total", confidence_level)
 

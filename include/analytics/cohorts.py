@@ -328,7 +328,6 @@ def cohorts(
     paid = _average(every["retention"], "cumulative_revenue").rename(columns={"customers": "cumulative_revenue"})
     paid["cumulative_revenue_per_customer"] = ratio(paid["cumulative_revenue"], paid["cohort_customers"])
     curve_order = [*STEPS, "retention, n-day", "retention, unbounded"]
-    average["curve_order"] = [curve_order.index(name) for name in average["curve"]]
 
     headline = _headline(average)
     frames = {**every, "revenue": every["retention"], "average_curves": average, "average_revenue": paid}
@@ -346,11 +345,15 @@ def cohorts(
                 per_customer = ratio(frame["cumulative_revenue"], frame["cohort_customers"])
                 frame["cumulative_revenue_per_customer"] = np.where(over, per_customer, np.nan)
             frame["period"] = _cohort_days(frame, week_start)
-        frame = frame.assign(granularity_order=[GRANULARITIES.index(name) for name in frame["granularity"]])
-        places = {"granularity": "granularity_order", "curve": "curve_order"}
-        key = [places.get(name, name) for name in report_type.key]
         reports[report_type.type] = finished_report(
-            report_type, frame, seen.labels, key, as_of=as_of, kpis=headline, said=said
+            report_type,
+            frame,
+            seen.labels,
+            report_type.key,
+            as_of=as_of,
+            kpis=headline,
+            said=said,
+            order={"granularity": GRANULARITIES, "curve": curve_order},
         )
     if early:
         reports["download_to_first_order"].warnings.append(

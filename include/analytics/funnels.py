@@ -345,21 +345,18 @@ def funnels(
     headline = _headline(frames, len(session_steps), len(journey.steps))
     reports = {}
     for report_type in REPORTS:
-        frame = frames[report_type.type]
-        key = ["dimension", "step_number"]
-        if "granularity" in report_type.key:
-            order = [ORDER_OF_GRANULARITIES.index(name) for name in frame["granularity"]]
-            frame = frame.assign(granularity_order=order)
-            key = ["dimension", "granularity_order", "place", "step_number"]
+        in_time = ("granularity", "place") if "granularity" in report_type.key else ()
+        key = ["dimension", *in_time, "step_number"]
         reports[report_type.type] = finished_report(
             report_type,
-            frame,
+            frames[report_type.type],
             seen.labels,
             key,
             as_of=as_of,
             kpis=headline,
             said=said,
             warnings=warnings[report_type.type],
+            order={"granularity": ORDER_OF_GRANULARITIES},
         )
     return reports
 

@@ -37,7 +37,7 @@ import pandas as pd
 import configs
 from include.dashboards.panel import Panel
 from include.measures.dimension import by_dimension
-from include.measures.observed import definition, observed
+from include.measures.observed import client_names, definition, observed
 from include.measures.periods import day_number
 from include.measures.rates import with_rate
 from include.measures.reporting import finished_report
@@ -353,17 +353,15 @@ def rfm(
     order = [*SEGMENTS, NOT_YET]
     reports = {}
     for report_type in REPORTS:
-        frame = frames[report_type.type]
-        key = []
-        for name in report_type.key:
-            known = {"rfm_segment": order, "previous_segment": order, "measure": list(MEASURES), "pair": list(PAIRS)}
-            if name in known:
-                frame = frame.assign(**{f"{name}_order": [known[name].index(value) for value in frame[name]]})
-                key.append(f"{name}_order")
-            else:
-                key.append(name)
         reports[report_type.type] = finished_report(
-            report_type, frame, seen.labels, key, as_of=as_of, kpis=headline, said=said
+            report_type,
+            frames[report_type.type],
+            seen.labels,
+            report_type.key,
+            as_of=as_of,
+            kpis=headline,
+            said=said,
+            order={"rfm_segment": order, "previous_segment": order, "measure": list(MEASURES), "pair": list(PAIRS)},
         )
     if headline["customers"] and headline["customers"] < scores:
         for report in reports.values():
@@ -381,7 +379,7 @@ def customer_scores(
     """
     seen = observed(replace(tables, dimensions=()), as_of=as_of, top_values=0)
     sessions = tables.sessions.filter(tables.sessions.session_day <= as_of)
-    names = sessions.group_by("client_code").agg(client=sessions.client.min())
+    names = client_names(sessions)
     with held(_values(by_dimension(seen.sessions.filter(seen.sessions.is_order), ()), as_of, 0)) as values:
         cuts = _cut_points(values, scores) if cut_points is None else _given(cut_points)
         scored = result(_scored(values, cuts).join(names, "client_code"))

@@ -10,7 +10,7 @@ does a session without an order. A customer listed twice counts once, with the e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -102,6 +102,20 @@ def observed(tables: Tables, *, as_of: date, top_values: int, also: Sequence[str
         download_day=known.download_day.min(), download_instant=known.download_date.min()
     )
     return Observed(sessions.select(**columns), customers, labels, tables.dimensions, has_discount)
+
+
+def client_names(sessions: ir.Table) -> ir.Table:
+    """The client of each client_code of the sessions."""
+    return sessions.group_by("client_code").agg(client=sessions.client.min())
+
+
+def clients_by_code(tables: Tables, codes: Iterable[int]) -> dict[int, str]:
+    """The clients behind these codes."""
+    wanted = sorted(set(codes))
+    if not wanted:
+        return {}
+    found = result(client_names(tables.sessions.filter(tables.sessions.client_code.isin(wanted))))
+    return dict(zip(found["client_code"].astype("int64"), found["client"], strict=True))
 
 
 def definition(tables: Tables, *, as_of: date, **more: Any) -> dict[str, Any]:

@@ -60,7 +60,7 @@ import configs
 from include.dashboards.panel import Panel
 from include.measures.daily_expectation import LARGEST_SCORE, ORDINARY, Expectation, daily_expectation
 from include.measures.dimension import ALL, CODE, by_dimension
-from include.measures.observed import Observed, definition, observed
+from include.measures.observed import Observed, clients_by_code, definition, observed
 from include.measures.order_forecast import expected_orders, probability_of_at_least
 from include.measures.periods import WEEKDAYS, as_dates, day_number, first_days
 from include.measures.purchase_model import PurchaseModel, fit_purchase_model
@@ -763,12 +763,7 @@ def _improbable(customers: pd.DataFrame, model: PurchaseModel, days: int, rate: 
 
 def _with_clients(departures: pd.DataFrame, tables: Tables, kept: int) -> pd.DataFrame:
     """With the clients behind the codes, and the report's names; per dimension value the `kept` least probable."""
-    codes = sorted(set(departures["client_code"]))
-    names: dict[int, str] = {}
-    if codes:
-        sessions = tables.sessions.filter(tables.sessions.client_code.isin(codes))
-        found = result(sessions.group_by("client_code").agg(client=sessions.client.min()))
-        names = dict(zip(found["client_code"].astype("int64"), found["client"], strict=True))
+    names = clients_by_code(tables, departures["client_code"])
     found_there: pd.DataFrame = departures.assign(
         client=pd.Series([names[int(code)] for code in departures["client_code"]], dtype="str"),
         order_days_predicted=departures["predicted"],

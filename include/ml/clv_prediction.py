@@ -65,9 +65,9 @@ from include.measures.lifetimes_models import (
     fit_orders,
     fit_spend,
 )
-from include.measures.observed import definition, observed
+from include.measures.observed import client_names, definition, observed
 from include.measures.periods import as_dates, day_number
-from include.measures.reporting import finished_report
+from include.measures.reporting import finished_report, of_values
 from include.measures.results import held, ratio, records, result
 from include.measures.revenue_forecast import band, daily, level_error, nodes, weekly_rhythm
 from include.schemas.reports import Field, Report, ReportType
@@ -472,19 +472,17 @@ def clv_prediction(
         rows = [row for part in parts for row in part.to_dict("records")]
         names = dict.fromkeys([*report_type.fields, *(name for part in parts for name in part)])
         frame = pd.DataFrame(rows, columns=list(names)) if rows else _empty(report_type)
-        key = []
-        for name in report_type.key:
-            if name in order:
-                frame[f"{name}_order"] = [order[name].index(value) for value in frame[name]]
-            key.append(f"{name}_order" if name in order else name)
-        warnings = [
-            ("" if code == 0 else f"{seen.labels[code]}: ") + warning
-            for code, one in sorted(studies.items())
-            if code == 0 or report_type.type == "models"
-            for warning in one.warnings
-        ]
+        told = {code: one.warnings for code, one in studies.items() if code == 0 or report_type.type == "models"}
         reports[report_type.type] = finished_report(
-            report_type, frame, seen.labels, key, as_of=as_of, kpis=headline, said=said, warnings=warnings
+            report_type,
+            frame,
+            seen.labels,
+            report_type.key,
+            as_of=as_of,
+            kpis=headline,
+            said=said,
+            warnings=of_values(told, seen.labels),
+            order=order,
         )
     return reports
 
@@ -507,7 +505,7 @@ def customer_scores(
     repeated = by_dimension(seen.sessions.filter(seen.sessions.is_order).drop("instant", "id", "hour"), ())
     customers, _, cuts = _customers_and_series(repeated, today, holdout_days)
     sessions = tables.sessions.filter(tables.sessions.session_day <= as_of)
-    names = result(sessions.group_by("client_code").agg(client=sessions.client.min()))
+    names = result(client_names(sessions))
     if not len(customers):
         return pd.DataFrame({name: pd.Series(dtype="object") for name in ("client", *SCORES)})
     candidates, _ = _candidates(customers, cuts[0], today, {})

@@ -37,10 +37,10 @@ import configs
 from include.dashboards.panel import Panel
 from include.measures.clusters import Choice, Clusters, choose, clusters
 from include.measures.dimension import by_dimension
-from include.measures.observed import definition, observed
+from include.measures.observed import client_names, definition, observed
 from include.measures.periods import day_number
 from include.measures.rates import with_rate
-from include.measures.reporting import finished_report
+from include.measures.reporting import finished_report, of_values
 from include.measures.results import ratio, result
 from include.schemas.reports import Field, Report, ReportType
 
@@ -315,19 +315,17 @@ def customer_segmentation(
     for report_type in REPORTS:
         usable = [part for part in parts[report_type.type] if len(part)]
         frame = pd.concat(usable, ignore_index=True) if usable else _empty(report_type)
-        key = []
-        for name in report_type.key:
-            if name in orders_of:
-                frame = frame.assign(**{f"{name}_order": [orders_of[name].index(value) for value in frame[name]]})
-            key.append(f"{name}_order" if name in orders_of else name)
-        told = [
-            ("" if code == 0 else f"{seen.labels[code]}: ") + warning
-            for code, own_warnings in sorted(warnings.items())
-            if code == 0 or report_type.type == "segments_tried"
-            for warning in own_warnings
-        ]
+        told = {code: own for code, own in warnings.items() if code == 0 or report_type.type == "segments_tried"}
         reports[report_type.type] = finished_report(
-            report_type, frame, seen.labels, key, as_of=as_of, kpis=headline, said=said, warnings=told
+            report_type,
+            frame,
+            seen.labels,
+            report_type.key,
+            as_of=as_of,
+            kpis=headline,
+            said=said,
+            warnings=of_values(told, seen.labels),
+            order=orders_of,
         )
     return reports
 
@@ -348,7 +346,7 @@ def customer_scores(
     orders = seen.sessions.filter(seen.sessions.is_order).drop("instant", "id", "hour")
     values = _values(by_dimension(orders, ()), as_of, 0)
     sessions = tables.sessions.filter(tables.sessions.session_day <= as_of)
-    names = result(sessions.group_by("client_code").agg(client=sessions.client.min()))
+    names = result(client_names(sessions))
     if not len(values):
         return pd.DataFrame({name: pd.Series(dtype="object") for name in ("client", *SCORES)})
     found = _segmentation(

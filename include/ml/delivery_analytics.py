@@ -40,7 +40,7 @@ from include.dashboards.panel import Panel
 from include.measures.clocks import are_dates_only, start_of_day
 from include.measures.dimension import CODE
 from include.measures.geohash import cell_middle, cell_name, cell_number
-from include.measures.observed import Observed, definition, observed
+from include.measures.observed import Observed, clients_by_code, definition, observed
 from include.measures.periods import WEEKDAYS, as_dates, day_number, first_days
 from include.measures.rates import with_rate
 from include.measures.reporting import finished_report, without_rows
@@ -844,12 +844,7 @@ def _joined(parts: list[pd.DataFrame], name: str) -> pd.DataFrame:
 
 def _with_names(frame: pd.DataFrame, tables: Tables, seen: Observed) -> pd.DataFrame:
     """With the clients behind their codes, and the reasons of groups in words."""
-    codes = sorted({int(code) for code in frame["client_code"] if code >= 0})
-    names: dict[int, str] = {}
-    if codes:
-        sessions = tables.sessions.filter(tables.sessions.client_code.isin(codes))
-        found = result(sessions.group_by("client_code").agg(client=sessions.client.min()))
-        names = dict(zip(found["client_code"].astype("int64"), found["client"], strict=True))
+    names = clients_by_code(tables, (int(code) for code in frame["client_code"] if code >= 0))
     frame = frame.assign(client=pd.Series([names.get(int(code)) for code in frame["client_code"]], dtype=object))
     if len(frame) and "cause" in frame:
         frame["reason"] = pd.Series([_reason(row) for row in frame.to_dict("records")], dtype="str")

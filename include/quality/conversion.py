@@ -27,7 +27,13 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "number": pa.float64(),
     "boolean": pa.bool_(),
 }
-CONSTANT_TYPES: dict[ColumnType, str] = {"boolean": "BOOLEAN", "money": "DECIMAL(18, 4)", "number": "DOUBLE"}
+SQL_TYPES: dict[ColumnType, str] = {
+    "text": "VARCHAR",
+    "instant": "TIMESTAMP",
+    "money": "DECIMAL(18, 4)",
+    "number": "DOUBLE",
+    "boolean": "BOOLEAN",
+}
 TRUE = ("true", "t", "yes", "y", "1")
 FALSE = ("false", "f", "no", "n", "0")
 GROUPING = " '’\u00a0\u2007\u2009\u202f"  # blanks of several widths; and the mark that is not the decimal one
@@ -115,7 +121,7 @@ def _mapped(
 ) -> tuple[str, str]:
     """SQL of the value, and of whether the source has one."""
     if mapping.constant is not None:
-        return f"TRY_CAST({literal(str(mapping.constant))} AS {CONSTANT_TYPES[kind]})", "true"
+        return f"TRY_CAST({literal(str(mapping.constant))} AS {SQL_TYPES[kind]})", "true"
     if mapping.condition is not None:
         column, operand = mapping.condition.column, mapping.condition.operand
         if mapping.condition.operator == "not_empty":

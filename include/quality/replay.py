@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 import configs
 from include.progress import Progress
-from include.quality.conversion import ARROW_TYPES, column_types, landing_schema, prepared, select_list
+from include.quality.conversion import ARROW_TYPES, SQL_TYPES, column_types, landing_schema, prepared, select_list
 from include.quality.extract import BROKEN, judged
 from include.quality.gate import require_expectations
 from include.quality.quarantine import SCHEMA, SIBLINGS, QuarantinedRun, batches, mapping_of
@@ -53,7 +53,7 @@ from include.schemas.rules import (
 from include.sources.csv import csv_header
 from include.sources.csv_files import csv_files
 from include.sources.definition import CHANGED_AT, CsvOptions, Source, ValueFormat
-from include.sources.raw_batch import ROW_COLUMN, WRONG_NUMBER_OF_COLUMNS
+from include.sources.raw_batch import MALFORMED_TEXT_CHARACTERS, ROW_COLUMN, WRONG_NUMBER_OF_COLUMNS
 from include.staging.merge import SOURCE, STAGED_IS_NEWER, TABLE_OF_KIND
 from include.staging.snapshot import Snapshot
 from include.staging.sql import literal, quoted
@@ -67,7 +67,6 @@ log = logging.getLogger(__name__)
 
 RUN, FILE, BEGAN, DONE = "_run", "_in_file", "_began", "_done"
 PLACE = "_file"  # tells rows of several runs apart and sorts by their age; `_file` to the rules about whole loads
-MAX_LINE_CHARACTERS = 10_000  # a longer line was cut off when it was set aside
 VERDICTS = pa.schema(
     [("run", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("rules", pa.list_(pa.string()))]
 )
@@ -323,7 +322,7 @@ class _Reading:
         Of a line with bytes that are no text, or one that swallowed the rest of its file, not all was kept.
         """
         text, options = row["raw"], self.options
-        if row["rules"] != [WRONG_NUMBER_OF_COLUMNS] or len(text) > MAX_LINE_CHARACTERS:
+        if row["rules"] != [WRONG_NUMBER_OF_COLUMNS] or len(text) > MALFORMED_TEXT_CHARACTERS:
             return None
         names = self._columns_of(row["file"])
         if names is None or not isinstance(options, CsvOptions):
@@ -344,15 +343,6 @@ class _Reading:
                 for found in csv_files(self.source):
                     self._headers[found.name] = csv_header(self.source, found, self.options)
         return self._headers.get(file)
-
-
-SQL_TYPES = {
-    "text": "VARCHAR",
-    "instant": "TIMESTAMP",
-    "money": "DECIMAL(18, 4)",
-    "number": "DOUBLE",
-    "boolean": "BOOLEAN",
-}
 
 
 def _texts(values: dict[str, Any]) -> dict[str, str | None]:

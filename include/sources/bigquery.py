@@ -23,7 +23,7 @@ from include.schemas.source_kinds import ColumnType
 from include.sources.database_problems import no_connection, plain_reason
 from include.sources.definition import DatabaseOptions, Source
 from include.sources.problems import SourceError, SourceUnreachable
-from include.sources.raw_batch import ROW_COLUMN, RawBatch
+from include.sources.raw_batch import BATCH_BYTES, ROW_COLUMN, RawBatch
 from include.sources.relation import bounds, date_column, display_name, located_columns, uses
 from include.sources.source_check import SourceCheck
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECTION_TYPES = ("google_cloud_platform", "gcpbigquery")
-BATCH_BYTES = 8_000_000  # small pages are put together up to here
 # A project may have the name of its organisation before it, as in example.com:shop.
 TABLE = re.compile(r"(?:(?P<project>(?:[^.`:]+\.[^.`:]+:)?[^.`:]+)\.)?(?P<dataset>[^.`:]+)\.(?P<table>[^.`:]+)")
 UNQUOTABLE = re.compile(r"[`\\\x00-\x1f\x7f]")

@@ -36,6 +36,7 @@ from include.sources.csv_format import (
 from include.sources.definition import CsvOptions, Source, nearest
 from include.sources.problems import SourceError, said_plainly
 from include.sources.raw_batch import (
+    MALFORMED_TEXT_CHARACTERS,
     NOT_VALID_TEXT,
     QUOTE_NOT_CLOSED,
     ROW_COLUMN,
@@ -48,7 +49,6 @@ log = logging.getLogger(__name__)
 
 SAMPLE_BYTES = 1_000_000  # how much of the first files the detection looks at
 SAMPLE_FILES = 20  # how many of them at most
-MALFORMED_TEXT_CHARACTERS = 10_000  # a malformed row is kept up to here; it can be as long as a block
 MALFORMED_IN_A_ROW_CHARACTERS = 64_000_000  # a file with more malformed rows than this on end is not worth reading
 BLANK_LINES = re.compile(r"(?:[ \t]*(?:\r\n|\n|\r))*")
 

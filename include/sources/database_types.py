@@ -11,6 +11,7 @@ from include.sources.definition import Source
 from include.sources.problems import SourceError
 
 TIMES = {"timestamptz": True, "timestamp": False, "date": False}  # whether it has a time zone
+NEWEST_TIMEOUT_SECONDS = 10  # `check` gives up asking for the newest change then: without an index it reads all rows
 INTEGERS = ("int2", "int4", "int8")
 
 

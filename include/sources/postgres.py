@@ -21,19 +21,22 @@ from include.sources.database_problems import (
     database_problem,
     no_connection,
 )
-from include.sources.database_types import TIMES, arrow_type, refuse_same_names, type_name
+from include.sources.database_types import NEWEST_TIMEOUT_SECONDS, TIMES, arrow_type, refuse_same_names, type_name
 from include.sources.definition import DatabaseOptions, Source
-from include.sources.raw_batch import NOT_VALID_TEXT, ROW_COLUMN, MalformedRow, RawBatch
+from include.sources.raw_batch import (
+    BATCH_BYTES,
+    MALFORMED_TEXT_CHARACTERS,
+    NOT_VALID_TEXT,
+    ROW_COLUMN,
+    MalformedRow,
+    RawBatch,
+)
 from include.sources.relation import bounds, date_column, display_name, located_columns, uses
 from include.sources.source_check import SourceCheck
 
 if TYPE_CHECKING:
     from psycopg import Column, Connection
     from psycopg.sql import Composable
-
-BATCH_BYTES = 8_000_000  # a batch ends here however few its rows: one value may be large
-NEWEST_TIMEOUT_SECONDS = 10  # `check` gives up asking for the newest change then: without an index it reads all rows
-MALFORMED_TEXT_CHARACTERS = 10_000
 
 
 def read_postgres(

@@ -6,6 +6,9 @@ import pyarrow as pa
 
 ROW_COLUMN = "_row"  # int64: the 1-based line number in the file, or the row number of a query
 
+BATCH_BYTES = 8_000_000  # a batch of a database ends here however few its rows: one value may be large
+MALFORMED_TEXT_CHARACTERS = 10_000  # a malformed row is kept up to here; it can be as long as a block
+
 WRONG_NUMBER_OF_COLUMNS = "wrong_number_of_columns"
 NOT_VALID_TEXT = "not_valid_text"
 QUOTE_NOT_CLOSED = "quote_not_closed"

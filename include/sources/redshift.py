@@ -37,10 +37,17 @@ from include.sources.database_problems import (
     no_connection,
     plain_reason,
 )
-from include.sources.database_types import INTEGERS, TIMES, arrow_type, refuse_same_names, type_name
+from include.sources.database_types import (
+    INTEGERS,
+    NEWEST_TIMEOUT_SECONDS,
+    TIMES,
+    arrow_type,
+    refuse_same_names,
+    type_name,
+)
 from include.sources.definition import DatabaseOptions, Source
 from include.sources.problems import SourceError, said_plainly
-from include.sources.raw_batch import ROW_COLUMN, RawBatch
+from include.sources.raw_batch import BATCH_BYTES, ROW_COLUMN, RawBatch
 from include.sources.relation import bounds, date_column, display_name, located_columns, uses
 from include.sources.source_check import SourceCheck
 from include.staging.storage import engine_url, remove_tree, storage
@@ -50,8 +57,6 @@ if TYPE_CHECKING:
     from redshift_connector.core import Connection
     from redshift_connector.cursor import Cursor
 
-BATCH_BYTES = 8_000_000  # a batch ends here however few its rows: one value may be large
-NEWEST_TIMEOUT_SECONDS = 10  # `check` gives up asking for the newest change then: it is worth no more
 SUPER = 4000  # the number of Redshift's type for documents, which the server sends as JSON text
 TEXTS = ("text", "varchar", "bpchar", "super")  # sent as they are
 REMEDIES = {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from include.datasets.shop.block import Block, simulate
@@ -26,21 +25,6 @@ class SimulatedShop:
     @property
     def as_of(self) -> date:
         return self.shop.last_day
-
-
-def with_deliveries(tables: Tables, deliveries: pd.DataFrame) -> Tables:
-    """The tables with a frame of deliveries beside them, typed as staging types them."""
-    backend = tables.sessions.get_backend()
-    name = "deliveries"
-    backend.con.register(name, pa.Table.from_pandas(deliveries, preserve_index=False))
-    raw = backend.table(name)
-    types = {
-        "order_id": "string",
-        **dict.fromkeys(("delivery_date", "prepare_date", "return_date"), "timestamp(6)"),
-        **dict.fromkeys(("latitude", "longitude"), "float64"),
-    }
-    typed = {column: raw[column].cast(kind) for column, kind in types.items() if column in raw.columns}
-    return replace(tables, deliveries=raw.mutate(**typed))
 
 
 def instants(shop: Shop, seconds: Any) -> pd.Series:
@@ -79,7 +63,7 @@ def tables_of_block(shop: Shop, block: Block) -> Tables:
             "longitude": sent.longitude,
         }
     )
-    return with_deliveries(tables_from_frames(sessions, customers), deliveries)
+    return tables_from_frames(sessions, customers, deliveries=deliveries)
 
 
 @pytest.fixture(scope="session")
@@ -88,8 +72,3 @@ def simulated_shop() -> SimulatedShop:
     shop = Shop()
     block = simulate(shop, Rhythm(shop), seed=11, number=0, most_sessions=10**9)
     return SimulatedShop(shop, tables_of_block(shop, block))
-
-
-@pytest.fixture
-def deliveries_of() -> Any:
-    return with_deliveries

@@ -25,7 +25,6 @@ COLUMNS = ["id", "client", "session_start_date", "has_purchased", "payment_amoun
 
 
 def tables_of(
-    deliveries_of: Any,
     orders: list[tuple[str, str, datetime, str]],
     deliveries: list[dict[str, Any]],
     *,
@@ -37,7 +36,6 @@ def tables_of(
     sessions = pd.DataFrame(rows, columns=COLUMNS).astype({"id": "str", "client": "str", "has_purchased": "bool"})
     sessions["session_start_date"] = pd.to_datetime(sessions["session_start_date"]).astype("datetime64[us]")
     customers = sessions.groupby("client", as_index=False)["session_start_date"].min()
-    tables = tables_from_frames(sessions, customers.rename(columns={"session_start_date": "download_date"}), **calendar)
     sent = pd.DataFrame(
         {
             "order_id": pd.Series([one["id"] for one in deliveries], dtype="str"),
@@ -49,8 +47,8 @@ def tables_of(
             "longitude": pd.Series([one.get("place", (None, None))[1] for one in deliveries], dtype="float64"),
         }
     )
-    with_them: Tables = deliveries_of(tables, sent.drop(columns=list(without)))
-    return with_them
+    customers = customers.rename(columns={"session_start_date": "download_date"})
+    return tables_from_frames(sessions, customers, deliveries=sent.drop(columns=list(without)), **calendar)
 
 
 def run(tables: Tables, as_of: date = AS_OF, **options: Any) -> dict[str, Report]:
@@ -72,7 +70,7 @@ def hours(number: float) -> timedelta:
 
 
 @pytest.fixture
-def by_hand(deliveries_of: Any) -> Tables:
+def by_hand() -> Tables:
     """Four orders on a Monday: three delivered (one returned), one under way since the 30th."""
     orders = [
         ("1", "a", MONDAY + hours(9), "North"),
@@ -91,7 +89,7 @@ def by_hand(deliveries_of: Any) -> Tables:
             "place": MUNICH,
         },
     ]
-    return tables_of(deliveries_of, orders, deliveries)
+    return tables_of(orders, deliveries)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +156,7 @@ def test_places_by_hand(by_hand: Tables) -> None:
     assert abs(rows.loc["u281", "longitude"] - MUNICH[1]) < 0.18
 
 
-def test_what_sources_get_wrong_is_left_out_and_said(deliveries_of: Any) -> None:
+def test_what_sources_get_wrong_is_left_out_and_said() -> None:
     at = MONDAY + hours(9)
     orders = [(str(number), "a", at, "North") for number in range(5)]
     orders.append(("old", "b", datetime(2024, 3, 1), "North"))
@@ -170,7 +168,7 @@ def test_what_sources_get_wrong_is_left_out_and_said(deliveries_of: Any) -> None
         {"id": "4", "prepare_date": at, "delivery_date": at, "place": (91.0, 0.0)},
         {"id": "nobody's", "delivery_date": at},
     ]
-    reports = run(tables_of(deliveries_of, orders, deliveries))
+    reports = run(tables_of(orders, deliveries))
     rows = rows_of(reports, "durations").set_index("duration")
     assert rows["n"].to_dict() == {"prepare": 2, "ride": 3, "deliver": 3}
     assert rows.loc["deliver", "median_taken_hours"] == 2
@@ -186,10 +184,10 @@ def test_what_sources_get_wrong_is_left_out_and_said(deliveries_of: Any) -> None
 
 
 @pytest.mark.parametrize("without", [("latitude", "longitude"), ("prepare_date",), ("return_date",)])
-def test_columns_that_are_not_mapped(deliveries_of: Any, without: tuple[str, ...]) -> None:
+def test_columns_that_are_not_mapped(without: tuple[str, ...]) -> None:
     at = MONDAY + hours(9)
     sent = [{"id": "1", "prepare_date": at, "delivery_date": at + hours(2), "place": HAMBURG}]
-    reports = run(tables_of(deliveries_of, [("1", "a", at, "North")], sent, without=without))
+    reports = run(tables_of([("1", "a", at, "North")], sent, without=without))
     legs = rows_of(reports, "durations")["duration"].tolist()
     assert legs == (["deliver"] if "prepare_date" in without else ["prepare", "ride", "deliver"])
     assert len(rows_of(reports, "places")) == (0 if "latitude" in without else 1)
@@ -198,12 +196,12 @@ def test_columns_that_are_not_mapped(deliveries_of: Any, without: tuple[str, ...
     assert ("not told apart" in said) == ("prepare_date" in without)
 
 
-def test_no_delivery_no_order_and_no_source(deliveries_of: Any, by_hand: Tables) -> None:
-    nothing = run(tables_of(deliveries_of, [], []))
+def test_no_delivery_no_order_and_no_source(by_hand: Tables) -> None:
+    nothing = run(tables_of([], []))
     for report in nothing.values():
         assert len(report.rows) == 0
         assert "There is nothing to report up to 2024-03-31." in report.warnings
-    waiting = run(tables_of(deliveries_of, [("1", "a", datetime(2024, 3, 31), "North")], []))
+    waiting = run(tables_of([("1", "a", datetime(2024, 3, 31), "North")], []))
     assert "No order has been delivered yet." in waiting["durations"].warnings
     assert len(waiting["durations"].rows) == 0
     for report in run(Tables(by_hand.sessions, by_hand.customers)).values():
@@ -211,17 +209,17 @@ def test_no_delivery_no_order_and_no_source(deliveries_of: Any, by_hand: Tables)
         assert report.warnings == ["delivery_analytics needs the source deliveries, which sources.yaml does not have."]
 
 
-def test_a_source_that_knows_days_only_says_so(deliveries_of: Any) -> None:
+def test_a_source_that_knows_days_only_says_so() -> None:
     orders = [(str(day), "a", MONDAY + timedelta(days=day), "North") for day in range(4)]
     sent = [{"id": str(day), "delivery_date": MONDAY + timedelta(days=day + 1)} for day in range(4)]
-    reports = run(tables_of(deliveries_of, orders, sent, without=("prepare_date",)))
+    reports = run(tables_of(orders, sent, without=("prepare_date",)))
     assert any("days and no hours" in one for one in reports["durations"].warnings)
 
 
-def test_weeks_begin_when_the_user_says(deliveries_of: Any) -> None:
+def test_weeks_begin_when_the_user_says() -> None:
     orders = [(str(day), "a", MONDAY + timedelta(days=day, hours=23.5), "North") for day in range(7)]
     sent = [{"id": one, "delivery_date": at + hours(1)} for one, _, at, _ in orders]
-    tables = tables_of(deliveries_of, orders, sent, week_start="sunday", time_zone="Europe/Berlin")
+    tables = tables_of(orders, sent, week_start="sunday", time_zone="Europe/Berlin")
     rows = rows_of(run(tables), "weekday_hours").query("duration == 'deliver'")
     assert rows["weekday"].tolist()[:2] == ["Sunday", "Monday"]
     assert set(rows["hour_of_day"]) == {0}
@@ -235,7 +233,7 @@ delivery = st.tuples(
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(delivery, min_size=1, max_size=12))
-def test_as_in_plain_python(deliveries_of: Any, sent: list[tuple[int, int, tuple[float, float] | None, str]]) -> None:
+def test_as_in_plain_python(sent: list[tuple[int, int, tuple[float, float] | None, str]]) -> None:
     orders, deliveries = [], []
     for number, (prepare, ride, place, client) in enumerate(sent):
         at = MONDAY + hours(number)
@@ -247,7 +245,7 @@ def test_as_in_plain_python(deliveries_of: Any, sent: list[tuple[int, int, tuple
             "delivery_date": prepared + hours(ride / 10),
         }
         deliveries.append(one | ({"place": place} if place else {}))
-    reports = run(tables_of(deliveries_of, orders, deliveries))
+    reports = run(tables_of(orders, deliveries))
     rows = rows_of(reports, "durations").set_index("duration")
     for leg, taken in {
         "prepare": [one[0] / 10 for one in sent],
@@ -304,7 +302,7 @@ def test_the_shops_delay_is_named_for_what_it_is(simulated_shop: Any, shop_repor
     assert reason.endswith("o'clock, and only there and then.")
 
 
-def test_a_slow_place_customer_and_hour_are_told_apart(deliveries_of: Any) -> None:
+def test_a_slow_place_customer_and_hour_are_told_apart() -> None:
     random = np.random.default_rng(1)
     places = [(50.0 + number, 8.0) for number in range(6)]
     orders, sent = [], []
@@ -326,7 +324,7 @@ def test_a_slow_place_customer_and_hour_are_told_apart(deliveries_of: Any) -> No
                 "place": places[place],
             }
         )
-    reports = run(tables_of(deliveries_of, orders, sent))
+    reports = run(tables_of(orders, sent))
     rows = rows_of(reports, "abnormal_groups")
     assert list(rows[["cause", "duration"]].itertuples(index=False, name=None)) == [
         ("place", "ride"),
@@ -341,7 +339,7 @@ def test_a_slow_place_customer_and_hour_are_told_apart(deliveries_of: Any) -> No
     assert rows["reason"][2].endswith("as long for customer c017, wherever and whenever.")
 
 
-def test_one_very_slow_delivery_is_listed_by_itself(deliveries_of: Any) -> None:
+def test_one_very_slow_delivery_is_listed_by_itself() -> None:
     random = np.random.default_rng(2)
     orders = [(f"{number:03}", f"c{number}", MONDAY + hours(number / 2), "North") for number in range(300)]
     sent = [
@@ -349,14 +347,14 @@ def test_one_very_slow_delivery_is_listed_by_itself(deliveries_of: Any) -> None:
         for one, _, at, _ in orders
     ]
     sent[7]["delivery_date"] = orders[7][2] + hours(90)
-    rows = rows_of(run(tables_of(deliveries_of, orders, sent, without=("prepare_date",))), "abnormal_deliveries")
+    rows = rows_of(run(tables_of(orders, sent, without=("prepare_date",))), "abnormal_deliveries")
     assert rows["order_id"].tolist() == ["007"]
     assert rows["client"].tolist() == ["c7"]
     assert rows["taken_hours"].tolist() == [90]
     assert rows["reason"].tolist() == ["by itself: neither its place, its hour nor its customer is slow"]
 
 
-def test_a_dimension_value_is_as_though_only_its_orders_existed(by_hand: Tables, deliveries_of: Any) -> None:
+def test_a_dimension_value_is_as_though_only_its_orders_existed(by_hand: Tables) -> None:
     whole = run(by_hand)
     own = [("3", "b", MONDAY + hours(18), "South"), ("4", "c", datetime(2024, 3, 30, 12), "South")]
     sent = [
@@ -368,13 +366,13 @@ def test_a_dimension_value_is_as_though_only_its_orders_existed(by_hand: Tables,
             "place": MUNICH,
         }
     ]
-    alone = run(tables_of(deliveries_of, own, sent))
+    alone = run(tables_of(own, sent))
     for name in whole:
         part = rows_of(whole, name, "region: South")
         pd.testing.assert_frame_equal(part, rows_of(alone, name), check_dtype=False)
 
 
-def test_the_order_of_rows_and_what_comes_later_do_not_matter(deliveries_of: Any) -> None:
+def test_the_order_of_rows_and_what_comes_later_do_not_matter() -> None:
     random = np.random.default_rng(3)
     orders = [
         (f"{number:03}", f"c{random.integers(20)}", MONDAY + hours(float(random.integers(600))), "North")
@@ -384,7 +382,7 @@ def test_the_order_of_rows_and_what_comes_later_do_not_matter(deliveries_of: Any
         {"id": one, "delivery_date": at + hours(float(random.gamma(4, 0.5))), "place": HAMBURG}
         for one, _, at, _ in orders
     ]
-    once = as_written(run(tables_of(deliveries_of, orders, sent)))
+    once = as_written(run(tables_of(orders, sent)))
     later = [("later", "c1", datetime(2024, 4, 1), "North")]
     more = [{"id": "later", "delivery_date": datetime(2024, 4, 1, 1), "place": MUNICH}]
-    assert as_written(run(tables_of(deliveries_of, [*later, *orders[::-1]], [*sent[::-1], *more]))) == once
+    assert as_written(run(tables_of([*later, *orders[::-1]], [*sent[::-1], *more]))) == once

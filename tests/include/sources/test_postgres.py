@@ -12,9 +12,9 @@ import configs
 from include.quality.extract import Extracted, extract_rows
 from include.schemas.source_kinds import SOURCE_KINDS
 from include.sources.definition import ColumnMapping, DatabaseOptions, Source
-from include.sources.postgres import BATCH_BYTES, read_postgres
+from include.sources.postgres import read_postgres
 from include.sources.problems import SourceError, SourceUnreachable
-from include.sources.raw_batch import NOT_VALID_TEXT, ROW_COLUMN
+from include.sources.raw_batch import BATCH_BYTES, NOT_VALID_TEXT, ROW_COLUMN
 from include.sources.read import check_source, read_source
 from include.staging.storage import storage
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server

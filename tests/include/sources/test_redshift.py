@@ -16,9 +16,9 @@ from include.schemas.source_kinds import SOURCE_KINDS
 from include.sources.definition import ColumnMapping, DatabaseOptions, Source
 from include.sources.postgres import read_postgres
 from include.sources.problems import SourceError, SourceUnreachable
-from include.sources.raw_batch import ROW_COLUMN
+from include.sources.raw_batch import BATCH_BYTES, ROW_COLUMN
 from include.sources.read import check_source, read_source
-from include.sources.redshift import BATCH_BYTES, read_redshift
+from include.sources.redshift import read_redshift
 from include.staging.storage import storage
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
 from tests.redshift_proxy import BUCKET, RedshiftProxy, exchange_bucket, redshift_proxy, unload_url
