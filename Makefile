@@ -8,7 +8,7 @@ FOLDER ?= var/data/shop
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo-data test lint format bench generate pictures lock environment environment-dev system-packages deploy-env up clean
+.PHONY: help run demo-data test lint format bench generate pictures screenshots lock environment environment-dev system-packages deploy-env up clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ generate: environment-dev ## write the generated files again: suites, docs/metri
 
 pictures: environment-dev ## write docs/what-the-data-say.md and its pictures again, from the analyses on real data
 	$(BIN)/python -m include.datasets.what_the_data_say
+
+screenshots: environment-dev system-packages ## take pictures of every dashboard on DATASETS (all three), those of the documentation among them
+	@$(BIN)/python -m include.launch.screenshots$(if $(DATASETS), --data "$(DATASETS)")
 
 lock: environment-dev ## pin requirements.txt and requirements-dev.txt in the lock files
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" requirements.txt -o requirements.lock

@@ -144,6 +144,15 @@ KIBANA_SPACE = env("KIBANA_SPACE", "", str)  # the space they go to, which must 
 KIBANA_CONN_ID = env("KIBANA_CONN_ID", "kibana_default", str)  # the connection with Kibana's login; its host is unused
 KIBANA_SET_TIME_ZONE = env("KIBANA_SET_TIME_ZONE", False, boolean)  # the space shows UTC, unless someone set its zone
 
+# ── The report that can be sent ─────────────────────────────────────────────────────────────────────────────────────
+WRITE_REPORT = env("WRITE_REPORT", True, boolean)  # each run writes its dashboards as one HTML file to staging
+REPORT_DASHBOARDS = env("REPORT_DASHBOARDS", names(""), names)  # in this order; empty: those with something to say
+REPORT_DIMENSION = env("REPORT_DIMENSION", "all", str)  # the dimension value it shows, e.g. `region: North`
+REPORT_MAX_BYTES = env("REPORT_MAX_BYTES", 8_000_000, int)  # dashboards that would make it larger are left out
+REPORTS_KEPT = env("REPORTS_KEPT", 30, int)  # files of older report dates are deleted
+REPORT_RECIPIENTS = env("REPORT_RECIPIENTS", names(""), names)  # addresses each run mails it to; empty: no mail
+SMTP_CONN_ID = env("SMTP_CONN_ID", "smtp_default", str)  # the connection with mail server, login and sender
+
 # ── Local run (`make run`) ──────────────────────────────────────────────────────────────────────────────────────────
 AIRFLOW_PORT = env("AIRFLOW_PORT", 8080, int)  # the Airflow UI and the dashboards page
 ELASTICSEARCH_PORT = env("ELASTICSEARCH_PORT", 9200, int)  # the embedded node

@@ -2,8 +2,9 @@
 
     case, contender  ->  seconds and rows (median and spread over the repetitions), peak memory of the process tree
 
-The clock runs inside the contender's process, around the work alone; memory is sampled from outside, over the process
-and everything it started, and counts a page that several of them share once (PSS; on systems without it, RSS).
+The clock runs inside the contender's process, around the work alone: libraries are imported before it starts, as a
+worker of the local Airflow has them before a task does. Memory is sampled from outside, over the process and everything
+it started, and counts a page that several of them share once (PSS; on systems without it, RSS).
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ TITLES = {
     "csv_to_parquet": "CSV to staged Parquet",
     "quality_gate": "Rules and gate",
     "analyses": "Analyses",
+    "machine_learning": "Machine learning",
     "pipeline": "The whole DAG",
 }
 HEAD = """\

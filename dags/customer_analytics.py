@@ -14,6 +14,8 @@ Takes your sessions and customers (and products and deliveries, where you have t
 5. One task per analysis, in the groups **exploratory** and **machine_learning**, each writing its reports.
 6. **publish** makes the new reports visible all at once, writes the customers' scores and sums up the run.
 7. **import_dashboards** brings the dashboards to Kibana, where `KIBANA_URL` names one.
+8. **write_report** writes the dashboards as one HTML file to staging, and mails it where `REPORT_RECIPIENTS` names
+   somebody.
 
 Every task can be cleared and run again, and a run repeated: the indexes end up the same. Trigger it with *dry run* to
 see what would be read and rejected.
@@ -43,14 +45,9 @@ def check() -> Reference:
     Elasticsearch: reachable, version and health, credentials, rights. Staging and temporary folder: writable, with
     room. Each source: reachable, with the columns its mapping names. All troubles are listed at once, one line each.
     """
-    from include.pipeline.alone import require_alone
     from include.pipeline.check import check
-    from include.pipeline.run import said_plainly
 
-    context = get_current_context()
-    with said_plainly():
-        require_alone(context, "replay_quarantine", retry=True)
-    return check(context)
+    return check(get_current_context(), not_beside="replay_quarantine", retry=True)
 
 
 @task
@@ -121,7 +118,18 @@ def import_dashboards() -> Reference:
     """
     from include.pipeline.kibana import import_dashboards
 
-    return import_dashboards()
+    return import_dashboards(get_current_context())
+
+
+@task
+def write_report(published: Reference) -> Reference:
+    """Write the dashboards as one HTML file to `reports/<report date>` in staging, and mail it to `REPORT_RECIPIENTS`.
+
+    A repeat overwrites the file and mails nobody twice. Skipped where `WRITE_REPORT` is off.
+    """
+    from include.pipeline.sendable_report import write_report
+
+    return write_report(get_current_context(), published)
 
 
 @dag(
@@ -159,7 +167,9 @@ def customer_analytics() -> None:
     every >> quarantined
     staged = stage(every)
     indexed, analysed = from_snapshot(staged)
-    publish(staged, every, [*indexed, quarantined], analysed) >> import_dashboards()
+    published = publish(staged, every, [*indexed, quarantined], analysed)
+    published >> import_dashboards()
+    write_report(published)
 
 
 customer_analytics()

@@ -30,14 +30,9 @@ from include.pipeline.replay_parameters import replay_parameters
 @task
 def check() -> Reference:
     """Can everything be used that a replay needs, and is no run of `customer_analytics` at work?"""
-    from include.pipeline.alone import require_alone
     from include.pipeline.check import check
-    from include.pipeline.run import said_plainly
 
-    context = get_current_context()
-    with said_plainly():
-        require_alone(context, "customer_analytics", retry=False)
-    return check(context)
+    return check(get_current_context(), not_beside="customer_analytics", retry=False)
 
 
 @task

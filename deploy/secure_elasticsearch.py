@@ -13,7 +13,7 @@ PIPELINE = "customer_analytics"  # the user and its role
 KIBANA_FEATURES = ["feature_savedObjectsManagement.all", "feature_advancedSettings.all"]
 ROLE = {
     "cluster": ["monitor", "manage_index_templates"],
-    "indices": [{"names": ["orders*", "downloads*", "reports*", "quarantine*"], "privileges": ["all"]}],
+    "indices": [{"names": ["orders*", "downloads*", "reports*", "quarantine*", "notes*"], "privileges": ["all"]}],
     "applications": [{"application": "kibana-.kibana", "privileges": KIBANA_FEATURES, "resources": ["space:default"]}],
 }
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from queue import Full, Queue
 from typing import TypeVar
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LOOKS = 0.1
-SECONDS_TO_STOP = 5.0  # a thread that waits for a silent server is left behind
+SECONDS_TO_STOP = 1.0  # a thread that waits for a silent server is left behind: who was told to end has no more time
 _END = object()
 
 
-def ahead(items: Iterator[T], count: int) -> Iterator[T]:
+def ahead(items: Iterator[T], count: int) -> Generator[T]:
     """The same items in the same order; up to `count` of them are fetched before they are asked for.
 
     `items` runs from its first to its last step in the thread, and is closed there when the reader stops early. What
-    it raises is raised here, after the items before it.
+    it raises is raised here, after the items before it. Who may stop early closes what this gives (`closing`), or the
+    thread goes on until the garbage collection.
     """
     ready: Queue[object] = Queue(count)
     over = threading.Event()

@@ -14,6 +14,9 @@ from types import ModuleType
 
 INCLUDE = Path(__file__).parent
 GROUPS = {"exploratory": "analytics", "machine_learning": "ml"}  # task group: folder
+OPERATIONS = "operations"  # the group, and the folder, of the reports about the pipeline itself: no task computes them
+TITLES = {"ab_test": "A/B test", "clv_prediction": "CLV prediction", "rfm": "RFM"}  # others are their file's name
+FOLDERS = {**GROUPS, OPERATIONS: OPERATIONS}
 
 
 class CatalogueError(Exception):
@@ -33,7 +36,7 @@ class Analysis:
     @property
     def module(self) -> ModuleType:
         """The analysis's code. Importing it is not free; call this inside a task only."""
-        return importlib.import_module(f"include.{GROUPS[self.group]}.{self.name}")
+        return importlib.import_module(f"include.{FOLDERS[self.group]}.{self.name}")
 
 
 @cache
@@ -44,8 +47,20 @@ def analyses() -> tuple[Analysis, ...]:
     )
 
 
+@cache
+def operations() -> tuple[Analysis, ...]:
+    """The reports about the pipeline itself, by name: written at the end of a run, from the facts of its tasks."""
+    return tuple(_read(path, OPERATIONS) for path in sorted((INCLUDE / OPERATIONS).glob("[!_]*.py")))
+
+
+def reporting() -> tuple[Analysis, ...]:
+    """All that writes reports: the analyses, then the operations."""
+    return (*analyses(), *operations())
+
+
 def analysis(name: str) -> Analysis:
-    for one in analyses():
+    """The analysis, or the report about the pipeline, of that name."""
+    for one in reporting():
         if one.name == name:
             return one
     raise CatalogueError(f"There is no analysis {name!r}; there are {', '.join(one.name for one in analyses())}.")
@@ -69,7 +84,7 @@ def _read(path: Path, group: str) -> Analysis:
     return Analysis(
         name=path.stem,
         group=group,
-        title=path.stem.replace("_", " ").capitalize() if path.stem != "rfm" else "RFM",
+        title=TITLES.get(path.stem, path.stem.replace("_", " ").capitalize()),
         doc=doc,
         reads=tuple(ast.literal_eval(assigned["READS"])),
     )

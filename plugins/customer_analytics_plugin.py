@@ -14,6 +14,7 @@ from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 URL_PREFIX = "/customer-analytics"
+DAG_ID = "customer_analytics"
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
@@ -21,13 +22,23 @@ AsgiApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message
 @cache
 def page() -> AsgiApp:
     """The page's app. A plugin's routes are open to everybody unless they ask for the login themselves."""
-    from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
-    from airflow.api_fastapi.core_api.security import requires_access_view
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
+    from airflow.api_fastapi.core_api.security import get_user, requires_access_view
+    from airflow.models.dag import DagModel
     from fastapi import Depends
 
     from include.dashboards.web import create_app
 
-    return create_app([Depends(requires_access_view(AccessView.PLUGINS))])
+    def writer(user: Any = Depends(get_user)) -> str | None:  # noqa: B008 - how FastAPI is told
+        """The name of who asks, where they may trigger the DAG: whoever may do that may write notes."""
+        dag = DagDetails(id=DAG_ID, team_name=DagModel.get_team_name(DAG_ID))
+        may = get_auth_manager().is_authorized_dag(
+            method="POST", access_entity=DagAccessEntity.RUN, details=dag, user=user
+        )
+        return str(user.get_name()) if may else None
+
+    return create_app([Depends(requires_access_view(AccessView.PLUGINS))], writer)
 
 
 async def customer_analytics(

@@ -1,4 +1,4 @@
-"""The contract tests' side of CSV files in a bucket: writes what an export would, and names it for sources.yaml."""
+"""The contract tests' side of CSV files: writes what an export would, on a disk or into a bucket, and names it."""
 
 import csv
 import io
@@ -26,10 +26,10 @@ def _written(value: Any) -> str:
 
 @dataclass(frozen=True)
 class CsvConnector:
-    """`put` writes an object of the bucket `root` (a URL), which is reached through the Airflow connection."""
+    """`put` writes a file below `root`: a folder, or the URL of a bucket that the Airflow connection reaches."""
 
     root: str
-    connection: str
+    connection: str | None
     put: Callable[[str, bytes], object]
 
     def load(self, table: str, columns: dict[str, str], rows: list[tuple[Any, ...]]) -> None:
@@ -37,7 +37,8 @@ class CsvConnector:
 
     def place(self, table: str) -> dict[str, object]:
         path = f"{self.root}/contract/{table}.csv"
-        return {"connector": "csv", "connection": self.connection, "path": path, "csv": FORMAT}
+        login = {"connection": self.connection} if self.connection else {}
+        return {"connector": "csv", **login, "path": path, "csv": FORMAT}
 
     def place_query(self, table: str) -> dict[str, object]:
         """A pattern is what comes nearest to a query."""

@@ -14,13 +14,14 @@ LISTING, DOWNLOAD = "/storage/v1/b/", "/download/storage/v1/b/"
 
 @dataclass
 class GcsServer:
-    """A running server; `objects` is what the buckets hold, by `bucket/name`."""
+    """A running server; `objects` is what the buckets hold, by `bucket/name`. `refusal` is a status for all."""
 
     url: str = ""
     objects: dict[str, bytes] = field(default_factory=dict)
+    refusal: int | None = None
 
-    def airflow_connection(self) -> str:
-        extra = {"is_anonymous": True, "project": "contract", "gcs.endpoint": self.url}
+    def airflow_connection(self, url: str = "") -> str:
+        extra = {"is_anonymous": True, "project": "contract", "gcs.endpoint": url or self.url}
         return json.dumps({"conn_type": "google_cloud_platform", "extra": extra})
 
     def described(self, bucket: str, name: str) -> dict[str, Any]:
@@ -48,7 +49,10 @@ def gcs_server() -> Iterator[GcsServer]:
             prefix = DOWNLOAD if parts.path.startswith(DOWNLOAD) else LISTING
             bucket, _, rest = parts.path.removeprefix(prefix).partition("/o")
             name = unquote(rest.removeprefix("/"))
-            if name and f"{bucket}/{name}" not in held.objects:
+            if held.refusal is not None:
+                said = {"code": held.refusal, "message": "Invalid Credentials" if held.refusal == 401 else "no access"}
+                self.answer(held.refusal, json.dumps({"error": said}).encode())
+            elif name and f"{bucket}/{name}" not in held.objects:
                 self.answer(404, json.dumps({"error": {"code": 404, "message": f"No such object: {name}"}}).encode())
             elif prefix == DOWNLOAD:
                 self.send_piece(held.objects[f"{bucket}/{name}"])

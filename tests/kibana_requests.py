@@ -12,8 +12,7 @@ from typing import Any
 import vl_convert
 from elasticsearch import Elasticsearch
 
-from include import catalogue
-from include.dashboards.boards import fields_of, panels_of
+from include.dashboards.dashboard import Dashboard, fields_of, placed_panels
 from include.dashboards.kibana_lens import attributes, lens_can_draw
 from include.dashboards.kibana_vega import CONTEXT, fields_shown, specification
 from include.dashboards.panel import Panel
@@ -126,13 +125,15 @@ def _limited(panel: Panel, rows: list[Row]) -> list[Row]:
     return rows[: panel.limit]
 
 
-def check_lens(client: Elasticsearch, analysis: catalogue.Analysis, dimension: str) -> None:
+def check_lens(client: Elasticsearch, dashboard: Dashboard, dimension: str) -> None:
     """Every panel of the dashboard that Lens draws has the report's numbers, each bucket those of one row."""
-    placed = [one for one in panels_of(analysis) if lens_can_draw(one.panel)]
-    fields = fields_of(analysis)
-    types = {name: field.type for name, field in fields.items()}
+    placed = [one for one in placed_panels(dashboard) if lens_can_draw(one.panel)]
+    if not placed:
+        return
     drawn = [
-        attributes(one.panel, analysis.name, one.report_type, fields, layer_id="layer", data_view="view")
+        attributes(
+            one.panel, one.report_name, one.report_type, fields_of(one.report_name), layer_id="layer", data_view="view"
+        )
         for one in placed
     ]
     searches: list[Row] = []
@@ -142,9 +143,10 @@ def check_lens(client: Elasticsearch, analysis: catalogue.Analysis, dimension: s
     for one, lens, answer in zip(placed, drawn, answers, strict=True):
         assert "error" not in answer, (one.id, answer)
         panel = one.panel
-        rows = read_rows(client, analysis.name, one.report_type.type, dimension, panel.where)
+        types = {name: field.type for name, field in fields_of(one.report_name).items()}
+        rows = read_rows(client, one.report_name, one.report_type.type, dimension, panel.where)
         found = list(_found(lens, answer))
-        if panel.mark == "table":
+        if panel.mark == "table" or (panel.mark == "metric" and len(panel.series) > 1):
             _check_table(panel, rows, found, one.id)
             continue
         keys = [name for name in (panel.breakdown, panel.x) if name]
@@ -175,8 +177,9 @@ def check_lens(client: Elasticsearch, analysis: catalogue.Analysis, dimension: s
 
 def _check_table(panel: Panel, rows: list[Row], found: list[tuple[dict[str, Any], Row, int]], id_: str) -> None:
     expected = _limited(panel, rows)
-    shown = [{name: values[name] for name in panel.columns} for _, values, _ in found]
-    wanted = [{name: row.get(name) for name in panel.columns} for row in expected]
+    names = panel.columns or panel.series
+    shown = [{name: values[name] for name in names} for _, values, _ in found]
+    wanted = [{name: row.get(name) for name in names} for row in expected]
     if panel.sort == "report":
         assert shown == wanted[: len(shown)], id_
         assert len(shown) == min(len(wanted), 1_000), id_
@@ -185,14 +188,13 @@ def _check_table(panel: Panel, rows: list[Row], found: list[tuple[dict[str, Any]
     assert order[: len(expected)] == [row[panel.series[0]] for row in expected], id_
 
 
-def check_vega(client: Elasticsearch, analysis: catalogue.Analysis, dimension: str) -> None:
+def check_vega(client: Elasticsearch, dashboard: Dashboard, dimension: str) -> None:
     """Every panel of the dashboard that Vega draws finds the report's rows, and can be drawn."""
-    fields = fields_of(analysis)
-    for one in panels_of(analysis):
+    for one in placed_panels(dashboard):
         if lens_can_draw(one.panel):
             continue
         index = index_name(REPORTS_LATEST)
-        spec = specification(one.panel, analysis.name, one.report_type, fields, index=index)
+        spec = specification(one.panel, one.report_name, one.report_type, fields_of(one.report_name), index=index)
         body = spec["data"]["url"]["body"]
         parts = body["query"]["bool"]
         # What Kibana puts for its placeholders: the control's filter, and nothing for the others.
@@ -206,7 +208,7 @@ def check_vega(client: Elasticsearch, analysis: catalogue.Analysis, dimension: s
             **{"source" if key == "_source" else key: value for key, value in body.items()},
         )["hits"]["hits"]
         names = fields_shown(one.panel, one.report_type)
-        rows = read_rows(client, analysis.name, one.report_type.type, dimension, one.panel.where)
+        rows = read_rows(client, one.report_name, one.report_type.type, dimension, one.panel.where)
         assert [hit["_source"] for hit in hits] == [
             {name: row[name] for name in names if name in row} for row in rows
         ], one.id

@@ -1,18 +1,24 @@
-"""The reports of every analysis on a small made-up shop, in a real Elasticsearch: what the dashboards are tested on."""
+"""A small made-up shop with the reports of every analysis, in a real Elasticsearch: what dashboards are tested on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
+from elasticsearch import Elasticsearch
 
 from include import catalogue
-from include.elastic.client import connect
-from include.elastic.indexes import ensure_reports
+from include.elastic.client import connect, index_name
+from include.elastic.indexes import REPORTS, ensure_reports
+from include.elastic.load import load_downloads, load_orders, write_scores
 from include.elastic.reports import publish_reports, write_report
+from include.operations import runs
+from include.pipeline.publish import side_by_side
 from include.staging.tables import Tables, tables_from_frames
+from tests.run_facts import sample_reports
 from tests.servers import elasticsearch_node
 
 AS_OF = date(2024, 5, 29)  # a Wednesday: week and month are not over
@@ -81,11 +87,11 @@ def shop() -> Tables:
 def write_all_reports(url: str, tables: Tables, as_of: date) -> None:
     """Run every analysis and publish its reports."""
     with connect(url) as client:
-        modules = {one.name: one.module for one in catalogue.analyses()}
+        modules = {one.name: one.module for one in catalogue.analyses()} | {"runs": runs}
         ensure_reports(client, {name: getattr(module, "FIELDS", {}) for name, module in modules.items()})
         for name, module in modules.items():
             settings = getattr(module, "SETTINGS", {})
-            reports = getattr(module, name)(tables, as_of=as_of, **settings)
+            reports = sample_reports() if module is runs else getattr(module, name)(tables, as_of=as_of, **settings)
             for report_type in module.REPORTS:
                 write_report(
                     client,
@@ -101,9 +107,37 @@ def write_all_reports(url: str, tables: Tables, as_of: date) -> None:
         publish_reports(client)
 
 
+def remove_reports(client: Elasticsearch, day: date) -> None:
+    """Delete every report of a date; the node has no delete-by-query."""
+    query = {"term": {"report_date": day.isoformat()}}
+    for hit in client.search(index=index_name(REPORTS), query=query, size=1_000)["hits"]["hits"]:
+        client.delete(index=index_name(REPORTS), id=hit["_id"], routing=hit["_routing"])
+    client.indices.refresh(index=index_name(REPORTS))
+
+
+def load(url: str, tables: Tables, as_of: date) -> None:
+    """Fill `orders` and `downloads`, with the customers' scores."""
+    with connect(url) as client, duckdb.connect() as connection:
+        for name in ("sessions", "customers", "basket", "deliveries"):
+            connection.register(f"{name}_rows", getattr(tables, name).to_pyarrow())
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM {name}_rows")
+        load_orders(client, connection, snapshot="shop")
+        load_downloads(client, connection, snapshot="shop")
+        write_scores(client, customer_scores(tables, as_of))
+
+
+def customer_scores(tables: Tables, as_of: date) -> pd.DataFrame:
+    """The scores of every analysis that has some, one row per customer."""
+    scoring = [one for one in catalogue.analyses() if hasattr(one.module, "customer_scores")]
+    found = [one.module.customer_scores(tables, as_of=as_of).assign(**{f"{one.name}_as_of": as_of}) for one in scoring]
+    return side_by_side(found)
+
+
 @contextmanager
 def published_reports(folder: Path) -> Iterator[str]:
-    """The address of a node that holds the reports of the shop."""
+    """The address of a node that holds the sessions, customers and reports of the shop."""
     with elasticsearch_node(folder) as node:
-        write_all_reports(node.url, shop(), AS_OF)
+        tables = shop()
+        load(node.url, tables, AS_OF)
+        write_all_reports(node.url, tables, AS_OF)
         yield node.url

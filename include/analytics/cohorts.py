@@ -120,6 +120,63 @@ def _curve(title: str, curve: str, granularity: str, how_to_read: str) -> Panel:
 
 STEP_TEXT = "Each row is a cohort; each cell the share of it that made the step exactly that many {0} later."
 REPORTS: tuple[ReportType, ...] = (
+    ReportType(
+        "average_curves",
+        "Average curves",
+        ("dimension", "curve", "granularity", "offset", "cohort_customers", "customers", *RATE, "n"),
+        ("dimension", "curve", "granularity", "offset"),
+        (
+            *(
+                _curve(
+                    f"{STEP_TITLES[step]}, on average",
+                    step,
+                    "week",
+                    "The share of customers who made the step that many weeks later, over all cohorts old enough.",
+                )
+                for step in STEPS
+            ),
+            _curve(
+                "Weekly retention, on average",
+                "retention, n-day",
+                "week",
+                "The share of customers with a session exactly that many weeks after their download.",
+            ),
+            _curve(
+                "Weekly retention, unbounded, on average",
+                "retention, unbounded",
+                "week",
+                "The share of customers with a session that many weeks after their download or later.",
+            ),
+        ),
+    ),
+    ReportType(
+        "average_revenue",
+        "Average lifetime value curve",
+        (
+            "dimension",
+            "granularity",
+            "offset",
+            "cohort_customers",
+            "cumulative_revenue",
+            "cumulative_revenue_per_customer",
+            "n",
+        ),
+        ("dimension", "granularity", "offset"),
+        (
+            Panel(
+                title="Observed lifetime value, on average",
+                mark="line",
+                x="offset",
+                y="cumulative_revenue_per_customer",
+                x_title="Weeks later",
+                y_title="Revenue per customer (currency)",
+                format="money",
+                where={"granularity": "week"},
+                width=12,
+                how_to_read="What a customer has paid by that many weeks after the download, over cohorts old enough.",
+            ),
+        ),
+    ),
     *(
         ReportType(
             step,
@@ -188,63 +245,6 @@ REPORTS: tuple[ReportType, ...] = (
                 "money",
             )
             for granularity in ("week", "month")
-        ),
-    ),
-    ReportType(
-        "average_curves",
-        "Average curves",
-        ("dimension", "curve", "granularity", "offset", "cohort_customers", "customers", *RATE, "n"),
-        ("dimension", "curve", "granularity", "offset"),
-        (
-            *(
-                _curve(
-                    f"{STEP_TITLES[step]}, on average",
-                    step,
-                    "week",
-                    "The share of customers who made the step that many weeks later, over all cohorts old enough.",
-                )
-                for step in STEPS
-            ),
-            _curve(
-                "Weekly retention, on average",
-                "retention, n-day",
-                "week",
-                "The share of customers with a session exactly that many weeks after their download.",
-            ),
-            _curve(
-                "Weekly retention, unbounded, on average",
-                "retention, unbounded",
-                "week",
-                "The share of customers with a session that many weeks after their download or later.",
-            ),
-        ),
-    ),
-    ReportType(
-        "average_revenue",
-        "Average lifetime value curve",
-        (
-            "dimension",
-            "granularity",
-            "offset",
-            "cohort_customers",
-            "cumulative_revenue",
-            "cumulative_revenue_per_customer",
-            "n",
-        ),
-        ("dimension", "granularity", "offset"),
-        (
-            Panel(
-                title="Observed lifetime value, on average",
-                mark="line",
-                x="offset",
-                y="cumulative_revenue_per_customer",
-                x_title="Weeks later",
-                y_title="Revenue per customer (currency)",
-                format="money",
-                where={"granularity": "week"},
-                width=12,
-                how_to_read="What a customer has paid by that many weeks after the download, over cohorts old enough.",
-            ),
         ),
     ),
 )

@@ -35,8 +35,9 @@ import numpy as np
 import pandas as pd
 
 import configs
-from include.dashboards.panel import Panel
+from include.dashboards.panel import Format, Panel
 from include.measures.dimension import CODE, by_dimension
+from include.measures.kpi_window import kpi_window
 from include.measures.observed import Observed, definition, observed
 from include.measures.periods import (
     GRANULARITIES,
@@ -62,11 +63,6 @@ READS = ("sessions", "customers")
 ALL_TIME = "all time"
 UNITS = 10_000  # of money in one unit of currency: amounts have four decimals
 WIDTHS = sorted({step * 10**power // 10 for power in range(1, 19) for step in (10, 20, 25, 50)} - {2})
-
-
-def kpi_window(days: int) -> str:
-    """What the KPI period is called."""
-    return "last day" if days == 1 else f"last {days} days"
 
 
 LATEST = kpi_window(configs.KPI_PERIOD_DAYS)
@@ -101,6 +97,18 @@ FIELDS: dict[str, Field] = {
     "step": Field("keyword", "from where to where in the customer journey"),
     "median_hours": Field("double", "median time since the step before", "hours"),
     "median_amount": Field("double", "median payment amount at this step", "currency"),
+}
+
+# What the tiles say of each KPI.
+MEANT = {
+    "orders": "Sessions with a purchase",
+    "revenue": "Payment amount of the orders",
+    "visitors": "Customers with a session, each once,",
+    "buyers": "Customers with an order, each once,",
+    "sessions": "Sessions",
+    "conversion": "Orders out of the sessions",
+    "average_order_value": "Revenue per order",
+    "discount": "Discount given on the orders",
 }
 
 ACTIVITY_FIELDS = (
@@ -163,45 +171,33 @@ def _activity_panels() -> tuple[Panel, ...]:
 
 
 def _kpi_panels() -> tuple[Panel, ...]:
-    shown = (
+    """A tile per KPI: each has its own unit, and its change beside it."""
+    shown: tuple[tuple[str, str, Format], ...] = (
         ("orders", "Orders", "number"),
         ("revenue", "Revenue", "money"),
         ("visitors", "Visitors", "number"),
+        ("buyers", "Buyers", "number"),
+        ("sessions", "Sessions", "number"),
         ("conversion", "Conversion", "percent"),
         ("average_order_value", "Average order value", "money"),
         ("discount", "Discount", "money"),
     )
-    return (
-        *(
-            Panel(
-                title=f"{title}, {LATEST}",
-                mark="metric",
-                y="value",
-                format=unit,  # type: ignore[arg-type]
-                where={"metric": metric, "window": LATEST},
-                width=2,
-                how_to_read=f"{title} in the {LATEST} up to and including the report date.",
-            )
-            for metric, title, unit in shown
-        ),
+    windows = (
+        (LATEST, f"in the {LATEST}; below it the change"),
+        (ALL_TIME, "since the beginning of the data"),
+    )
+    return tuple(
         Panel(
-            title="What changed",
-            mark="table",
+            title=f"{title}, {window}",
+            mark="metric",
             y="value",
-            columns=("metric", "value", "previous_value", "change_rate"),
-            where={"window": LATEST},
-            format="decimal",
-            how_to_read="Each KPI beside its value in the equally long period before, and the change from it.",
-        ),
-        Panel(
-            title="Since the beginning",
-            mark="table",
-            y="value",
-            columns=("metric", "value"),
-            where={"window": ALL_TIME},
-            format="decimal",
-            how_to_read="The same KPIs over all the data.",
-        ),
+            format=unit,
+            where={"metric": metric, "window": window},
+            width=3,
+            how_to_read=f"{MEANT[metric]} {told}.",
+        )
+        for window, told in windows
+        for metric, title, unit in shown
     )
 
 

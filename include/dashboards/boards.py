@@ -1,100 +1,195 @@
-"""The dashboards: one per analysis, its panels as declared there, with the rows of the latest reports.
+"""The dashboards with what their panels show: the rows of the latest reports, or of those of an earlier date.
 
-    an analysis's name, a dimension value  ->  its panels with what they show
+    a dashboard, a dimension value, a report date  ->  its panels with what they show
 
-A dashboard is read from one state of the index in one round of searches: a report that is replaced meanwhile is shown
-as it was, or as it is, never half and half.
+A dashboard is read from one state of the index, whatever analyses its panels are of: a report that is replaced
+meanwhile is shown as it was, or as it is, never half and half.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any
+from urllib.parse import quote
 
 from elasticsearch import Elasticsearch, NotFoundError
 
 import configs
-from include import catalogue
-from include.dashboards.panel import Panel
+from include.dashboards.annotations import annotate, has_days
+from include.dashboards.dashboard import Dashboard, PlacedPanel, dashboards, fields_of, placed_panels
+from include.dashboards.notes import EVERY, Note, notes_found, search_for_notes
 from include.dashboards.vega import Drawing, Row, draw
 from include.elastic.client import ElasticsearchProblem, index_name, plainly
-from include.elastic.indexes import REPORTS_LATEST
+from include.elastic.indexes import REPORTS
 from include.elastic.reports import ALL, KEEP_OPEN
-from include.schemas.reports import SHARED_FIELDS, Field, ReportType
 
 ROWS_AT_MOST = 10_000
+DATES_LISTED = 1_000
 SECONDS_TO_ANSWER = 20.0  # a person waits for the page; a task can wait longer
 EVIDENCE_OF_HEADER = ("report_date", "run_id", "written_at", "warnings", "skipped", "definition", "parameters", "rows")
 
 
-@dataclass(frozen=True)
-class PlacedPanel:
-    """A panel and the report it shows. `id` is stable: `<analysis>.<type>.<number within the type>`."""
+class UnknownChoice(LookupError):
+    """A choice that no report of the dashboard has; its text is for people, beside it what there is to choose."""
 
-    id: str
-    report_type: ReportType
-    panel: Panel
-
-
-class UnknownDimension(LookupError):
-    """A dimension value that no report of the dashboard has; `known` are those there are."""
-
-    def __init__(self, sentence: str, known: Sequence[str]) -> None:
+    def __init__(self, sentence: str, *, dimensions: Sequence[str] = (ALL,), dates: Sequence[str] = ()) -> None:
         super().__init__(sentence)
-        self.known = list(known)
+        self.dimensions, self.dates = list(dimensions), list(dates)
 
 
-def panels_of(analysis: catalogue.Analysis) -> tuple[PlacedPanel, ...]:
-    """All panels of an analysis, in the order of its REPORTS."""
-    return tuple(
-        PlacedPanel(f"{analysis.name}.{report_type.type}.{number}", report_type, panel)
-        for report_type in analysis.module.REPORTS
-        for number, panel in enumerate(report_type.panels, start=1)
-    )
+class UnknownDimension(UnknownChoice):
+    """A dimension value that no report of the dashboard has."""
 
 
-def fields_of(analysis: catalogue.Analysis) -> dict[str, Field]:
-    """Every field that the reports of an analysis may have."""
-    return {**SHARED_FIELDS, **getattr(analysis.module, "FIELDS", {})}
+class UnknownDate(UnknownChoice):
+    """A report date of which the dashboard has no report."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the searches gave: headers by report id, per panel its rows and how many there are, the report dates, and
+    the notes with how many more there are."""
+
+    headers: dict[str, Row]
+    rows: dict[str, tuple[list[Row], int]]
+    dates: list[str]
+    notes: tuple[list[Note], int]
 
 
 def list_dashboards() -> list[dict[str, str]]:
-    """Name, title, group and first sentence of each dashboard."""
+    """Name, title, group and first sentence of each dashboard, and where it is in Kibana, where there is one."""
     return [
-        {"name": one.name, "title": one.title, "group": one.group, "summary": one.doc.strip().partition("\n\n")[0]}
-        for one in catalogue.analyses()
+        {"name": one.name, "title": one.title, "group": one.group, "summary": one.summary, "kibana": in_kibana(one)}
+        for one in dashboards()
     ]
 
 
-def read_dashboard(client: Elasticsearch, analysis: catalogue.Analysis, dimension: str = ALL) -> dict[str, Any]:
-    """A dashboard as the page shows it, JSON-ready.
+def in_kibana(dashboard: Dashboard) -> str:
+    """The address of the dashboard in Kibana; empty where no Kibana is configured."""
+    from include.dashboards.kibana import dashboard_id
 
-    Raises `UnknownDimension`, and `ElasticsearchProblem` when Elasticsearch does not answer.
+    if not configs.KIBANA_URL:
+        return ""
+    space = f"/s/{quote(configs.KIBANA_SPACE)}" if configs.KIBANA_SPACE else ""
+    return f"{configs.KIBANA_URL.rstrip('/')}{space}/app/dashboards#/view/{dashboard_id(dashboard.name)}"
+
+
+def read_dashboard(
+    client: Elasticsearch, dashboard: Dashboard, dimension: str = ALL, report_date: date | None = None
+) -> dict[str, Any]:
+    """A dashboard as the page shows it, JSON-ready; without a date, the latest reports.
+
+    Raises `UnknownDimension`, `UnknownDate`, and `ElasticsearchProblem` when Elasticsearch does not answer.
     """
-    placed = panels_of(analysis)
-    searches = {one.id: _search_of(one, dimension) for one in placed}
-    headers, found = _read(client, analysis.name, searches)
-    values = list(dict.fromkeys([ALL, *(value for header in headers.values() for value in header["dimension"])]))
-    if headers and dimension not in values:
-        raise UnknownDimension(f"The latest reports of {analysis.title} have no dimension value {dimension!r}.", values)
-    fields = fields_of(analysis)
+    placed = placed_panels(dashboard)
+    found = _read(client, dashboard, placed, dimension, report_date)
+    values = list(dict.fromkeys([ALL, *(value for header in found.headers.values() for value in header["dimension"])]))
+    if report_date is not None and found.dates and not found.headers:
+        raise UnknownDate(f"{dashboard.title} has no reports of {report_date}.", dates=found.dates)
+    if found.headers and dimension not in values:
+        which = "latest reports" if report_date is None else f"reports of {report_date}"
+        raise UnknownDimension(
+            f"The {which} of {dashboard.title} have no dimension value {dimension!r}.",
+            dimensions=values,
+            dates=found.dates,
+        )
     return {
-        "name": analysis.name,
-        "title": analysis.title,
-        "about": analysis.doc,
+        "name": dashboard.name,
+        "title": dashboard.title,
+        "about": dashboard.about,
+        "see_also": list(dashboard.see_also),
         "dimension": dimension,
         "dimensions": values,
-        "has_reports": bool(headers),
-        "reports": {name: _told(header) for name, header in headers.items()},
-        "panels": [_shown(one, found[one.id], headers.get(one.report_type.type), dimension, fields) for one in placed],
+        "date": None if report_date is None else report_date.isoformat(),
+        "dates": found.dates,
+        "has_reports": bool(found.headers),
+        "reports": {id_: _told(header) for id_, header in found.headers.items()},
+        "panels": [{**_shown(one, found, dimension, report_date), "from": _origin(one, dashboard)} for one in placed],
     }
 
 
-def _search_of(placed: PlacedPanel, dimension: str) -> dict[str, Any]:
-    wanted = {"type": placed.report_type.type, "is_header": False, "dimension": dimension, **placed.panel.where}
+def _read(
+    client: Elasticsearch,
+    dashboard: Dashboard,
+    placed: Sequence[PlacedPanel],
+    dimension: str,
+    report_date: date | None,
+) -> _Found:
+    nothing: dict[str, tuple[list[Row], int]] = {one.id: ([], 0) for one in placed}
+    for_notes = search_for_notes([one.id for one in placed], dimension)
+    patient = client.options(request_timeout=SECONDS_TO_ANSWER, max_retries=1)
+    names = list(dashboard.report_names)
+    version: Row = {"is_latest": True} if report_date is None else {"report_date": report_date.isoformat()}
+    header: Row = {"terms": {"report_name": names}}
+    headers = {"query": _all_of(version, header, is_header=True), "size": 1_000, "sort": [{"type": "asc"}]}
+    dates = {"query": _all_of({}, header, is_header=True), "size": 0, "aggs": {"dates": _DATES}}
+    with plainly(client, "reading the reports"):
+        try:
+            opened = patient.open_point_in_time(
+                index=index_name(REPORTS), routing=",".join(names), keep_alive=KEEP_OPEN
+            )
+        except NotFoundError:  # no run has made the index yet
+            return _Found({}, nothing, [], ([], 0))
+        try:
+            if report_date is None:
+                first, of_dates, *others, of_notes = _ask(
+                    patient,
+                    opened["id"],
+                    [headers, dates, *(_search_of(one, dimension, version) for one in placed)],
+                    for_notes,
+                )
+            else:
+                # Beside the version that a date's header names, a run that was killed may have left rows of another.
+                first, of_dates = _ask(patient, opened["id"], [headers, dates])
+                versions = {_report_id(hit["_source"]): hit["_source"]["version"] for hit in first["hits"]["hits"]}
+                *others, of_notes = _ask(
+                    patient,
+                    opened["id"],
+                    [
+                        _search_of(one, dimension, {**version, "version": versions.get(one.report_id, "")})
+                        for one in placed
+                    ],
+                    for_notes,
+                )
+        finally:
+            patient.close_point_in_time(id=opened["id"])
+    shown = {one.report_id for one in placed}
+    found = {_report_id(hit["_source"]): hit["_source"] for hit in first["hits"]["hits"]}
+    return _Found(
+        headers={id_: header for id_, header in found.items() if id_ in shown},
+        rows={
+            one.id: ([hit["_source"] for hit in answer["hits"]["hits"]], int(answer["hits"]["total"]["value"]))
+            for one, answer in zip(placed, others, strict=True)
+        },
+        dates=[bucket["key_as_string"] for bucket in of_dates["aggregations"]["dates"]["buckets"]],
+        notes=notes_found(of_notes),
+    )
+
+
+_DATES: Row = {
+    "terms": {"field": "report_date", "size": DATES_LISTED, "order": {"_key": "desc"}, "format": "yyyy-MM-dd"}
+}
+
+
+def _ask(client: Elasticsearch, point_in_time: str, searches: Sequence[Row], others: Sequence[Row] = ()) -> list[Row]:
+    """The answers to searches of one point in time, and to `others` of other indexes, in one request."""
+    bodies: list[Row] = []
+    for search in searches:
+        bodies += [{}, {**search, "pit": {"id": point_in_time, "keep_alive": KEEP_OPEN}}]
+    answers: list[Row] = client.msearch(searches=[*bodies, *others])["responses"]
+    for answer in answers:
+        if "error" in answer:
+            reason = answer["error"].get("reason") or answer["error"].get("type")
+            raise ElasticsearchProblem(f"Elasticsearch could not read the reports: {reason}.", retry=True)
+    return answers
+
+
+def _search_of(placed: PlacedPanel, dimension: str, version: Row) -> Row:
+    wanted = {"report_name": placed.report_name, "type": placed.report_type.type, "dimension": dimension}
     return {
-        "query": {"bool": {"filter": [{"term": {name: value}} for name, value in wanted.items()]}},
+        "query": _all_of({**version, **wanted, **placed.panel.where}, is_header=False),
         "_source": list(placed.report_type.fields),
         "size": min(configs.MAX_RESULT_WINDOW, ROWS_AT_MOST),
         "sort": [{"row": "asc"}],
@@ -102,36 +197,12 @@ def _search_of(placed: PlacedPanel, dimension: str) -> dict[str, Any]:
     }
 
 
-def _read(
-    client: Elasticsearch, name: str, searches: Mapping[str, dict[str, Any]]
-) -> tuple[dict[str, Row], dict[str, tuple[list[Row], int]]]:
-    """The header of each report type, and per panel the rows and how many there are in all."""
-    nothing: dict[str, tuple[list[Row], int]] = {panel: ([], 0) for panel in searches}
-    patient = client.options(request_timeout=SECONDS_TO_ANSWER, max_retries=1)
-    headers = {"query": {"bool": {"filter": [{"term": {"is_header": True}}]}}, "size": 1_000, "sort": [{"type": "asc"}]}
-    with plainly(client, "reading the reports"):
-        try:
-            opened = patient.open_point_in_time(index=index_name(REPORTS_LATEST), routing=name, keep_alive=KEEP_OPEN)
-        except NotFoundError:  # no run has made the index yet
-            return {}, nothing
-        try:
-            bodies: list[dict[str, Any]] = []
-            for search in (headers, *searches.values()):
-                ours = {"bool": {"filter": [{"term": {"report_name": name}}, search["query"]]}}
-                bodies += [{}, {**search, "query": ours, "pit": {"id": opened["id"], "keep_alive": KEEP_OPEN}}]
-            answers = patient.msearch(searches=bodies)["responses"]
-        finally:
-            patient.close_point_in_time(id=opened["id"])
-    for answer in answers:
-        if "error" in answer:
-            reason = answer["error"].get("reason") or answer["error"].get("type")
-            raise ElasticsearchProblem(f"Elasticsearch could not read the reports of {name}: {reason}.", retry=True)
-    first, *others = ([hit["_source"] for hit in answer["hits"]["hits"]] for answer in answers)
-    totals = [int(answer["hits"]["total"]["value"]) for answer in answers[1:]]
-    return (
-        {header["type"]: header for header in first},
-        {panel: (rows, total) for panel, rows, total in zip(searches, others, totals, strict=True)},
-    )
+def _all_of(wanted: Mapping[str, Any], *more: Row, **also: Any) -> Row:
+    return {"bool": {"filter": [{"term": {name: value}} for name, value in {**wanted, **also}.items()] + list(more)}}
+
+
+def _report_id(header: Row) -> str:
+    return f"{header['report_name']}.{header['type']}"
 
 
 def _told(header: Row) -> Row:
@@ -139,45 +210,62 @@ def _told(header: Row) -> Row:
     return {name: header[name] for name in ("title", *EVIDENCE_OF_HEADER) if name in header}
 
 
-def _shown(
-    placed: PlacedPanel,
-    found: tuple[list[Row], int],
-    header: Row | None,
-    dimension: str,
-    fields: Mapping[str, Field],
-) -> dict[str, Any]:
-    rows, total = found
-    drawing = draw(placed.panel, rows, fields)
+def _origin(placed: PlacedPanel, dashboard: Dashboard) -> dict[str, str] | None:
+    """The dashboard that has all panels of the report's analysis, where this is another one."""
+    if placed.report_name == dashboard.name:
+        return None
+    return next(
+        ({"name": one.name, "title": one.title} for one in dashboards() if one.name == placed.report_name), None
+    )
+
+
+def _shown(placed: PlacedPanel, found: _Found, dimension: str, report_date: date | None) -> dict[str, Any]:
+    rows, total = found.rows[placed.id]
+    drawing = draw(placed.panel, rows, fields_of(placed.report_name))
     notes = list(drawing.notes)
     if total > len(rows):
         notes.append(f"Shown are the first {len(rows):,} of {total:,} rows.")
+    takes_notes = has_days(drawing.spec)
+    pinned = [note for note in found.notes[0] if note.panel in (placed.id, EVERY)] if takes_notes else []
+    if takes_notes and found.notes[1]:
+        notes.append(f"The {found.notes[1]:,} oldest notes on the charts of this dashboard are left out.")
     return {
         "id": placed.id,
+        "report_id": placed.report_id,
+        "report_name": placed.report_name,
         "type": placed.report_type.type,
         "report": placed.report_type.title,
         "title": placed.panel.title,
         "how_to_read": placed.panel.how_to_read,
         "mark": placed.panel.mark,
         "width": placed.panel.width,
-        "spec": drawing.spec,
+        "spec": drawing.spec and annotate(drawing.spec, pinned),
+        "takes_notes": takes_notes,
+        "pinned": [asdict(note) for note in pinned],
         "tiles": [asdict(tile) for tile in drawing.tiles],
         "notes": notes,
         "columns": [asdict(column) for column in drawing.columns],
         "rows": drawing.rows,
-        "reason": _reason(drawing, header, dimension),
+        "reason": _reason(
+            placed.panel.when_empty, drawing, found.headers.get(placed.report_id), dimension, report_date
+        ),
     }
 
 
-def _reason(drawing: Drawing, header: Row | None, dimension: str) -> str:
+def _reason(when_empty: str, drawing: Drawing, header: Row | None, dimension: str, report_date: date | None) -> str:
     """Why the panel is empty; empty when it is not."""
     if not drawing.reason:
         return ""
     if header is None:
-        return "No run has written this report yet."
+        return (
+            "No run has written this report yet."
+            if report_date is None
+            else f"There is no such report of {report_date}."
+        )
     if header.get("skipped"):
         return f"Skipped: {header['skipped']}"
     if drawing.rows:
         return drawing.reason
     if header["rows"] and dimension not in header["dimension"]:
         return f"This report is not broken down by {dimension}; choose `all`."
-    return "The report has no rows here: nothing of the kind had happened by the report date."
+    return when_empty or "The report has no rows here: nothing of the kind had happened by the report date."

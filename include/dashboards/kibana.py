@@ -1,6 +1,6 @@
-"""The dashboards as Kibana's saved objects: data views, saved searches, and a dashboard per analysis.
+"""The dashboards as Kibana's saved objects: data views, saved searches, and every dashboard of the page.
 
-    every panel of every analysis  ->  saved objects, one JSON a line (NDJSON), to be imported into Kibana 8.19 or newer
+    every panel of every dashboard  ->  saved objects, one JSON a line (NDJSON), to import into Kibana 8.19 or newer
 
 The panels are those of the page, so both show the same numbers. Ids are made from names: importing again replaces what
 was imported before. Names of indexes and ids follow INDEX_PREFIX, so that two installations can share a Kibana.
@@ -15,15 +15,20 @@ from typing import Any
 import orjson
 
 import configs
-from include import catalogue
-from include.dashboards.boards import PlacedPanel, fields_of, panels_of
-from include.dashboards.kibana_lens import attributes, lens_can_draw
+from include.dashboards.dashboard import Dashboard, PlacedPanel, dashboards, fields_of, placed_panels, report_names
+from include.dashboards.kibana_lens import attributes, lens_can_draw, with_notes
 from include.dashboards.kibana_vega import saved_visualization
+from include.dashboards.notes import NOTES
 from include.elastic.client import index_name
 from include.elastic.indexes import REPORTS, REPORTS_LATEST
 from include.elastic.reports import ALL
-from include.schemas.indexes import downloads_mapping, orders_mapping, quarantine_mapping, reports_mapping
-from include.schemas.reports import SHARED_FIELDS
+from include.schemas.indexes import (
+    downloads_mapping,
+    notes_mapping,
+    orders_mapping,
+    quarantine_mapping,
+    reports_mapping,
+)
 
 SavedObject = dict[str, Any]
 
@@ -40,6 +45,9 @@ HEIGHT = 15
 LINKS_HEIGHT = 4
 EVERYTHING = {"timeFrom": "now-30y", "timeTo": "now", "refreshInterval": {"pause": True, "value": 60_000}}
 
+# Of what is on the reports' dashboards, the time picker filters the notes alone: those of a forecast's days too.
+ALL_NOTES = {**EVERYTHING, "timeTo": "now+5y"}
+
 # Data view: its index, its name for people, and the field that Discover's time picker filters. The reports' panels
 # have none: a report tells its own period, and a time picker would cut a part out of it unsaid.
 DATA_VIEWS: dict[str, tuple[str, str | None]] = {
@@ -48,6 +56,7 @@ DATA_VIEWS: dict[str, tuple[str, str | None]] = {
     REPORTS_LATEST: ("Latest reports", None),
     REPORTS: ("All reports", "report_date"),
     "quarantine": ("Quarantine", "quarantined_at"),
+    NOTES: ("Notes", "day"),
 }
 # Saved search: data view, title, what it shows, query, columns, the field it is sorted by.
 SEARCHES: dict[str, tuple[str, str, str, str, tuple[str, ...], str]] = {
@@ -108,12 +117,11 @@ DATA = "data"  # the dashboard of the saved searches
 
 def saved_objects() -> list[SavedObject]:
     """All saved objects: data views, then saved searches, then dashboards."""
-    analyses = catalogue.analyses()
-    titles = {one.name: one.title for one in analyses} | {DATA: "Orders and customers"}
+    titles = {one.name: one.title for one in dashboards()} | {DATA: "Orders and customers"}
     return [
         *(_data_view(name) for name in DATA_VIEWS),
         *(_search(name) for name in SEARCHES),
-        *(_analysis_dashboard(one, titles) for one in analyses),
+        *(_dashboard_of(one, titles) for one in dashboards()),
         _data_dashboard(titles),
     ]
 
@@ -130,14 +138,14 @@ def ndjson(objects: Iterable[SavedObject]) -> str:
 
 def mappings() -> dict[str, dict[str, Any]]:
     """What the index behind each data view holds: data view id → field → its mapping."""
-    fields = {one.name: getattr(one.module, "FIELDS", {}) for one in catalogue.analyses()}
-    of_reports = reports_mapping(fields)
+    of_reports = reports_mapping({name: fields_of(name) for name in report_names()})
     by_name = {
         "orders": orders_mapping({}),
         "downloads": downloads_mapping({}),
         REPORTS_LATEST: of_reports,
         REPORTS: of_reports,
         "quarantine": quarantine_mapping(),
+        NOTES: notes_mapping(),
     }
     return {object_id("index-pattern", name): _flat(mapping["properties"]) for name, mapping in by_name.items()}
 
@@ -148,7 +156,7 @@ def object_id(kind: str, name: str) -> str:
 
 
 def dashboard_id(name: str) -> str:
-    """The id of the dashboard of an analysis."""
+    """The id of a dashboard."""
     return object_id("dashboard", name)
 
 
@@ -176,8 +184,8 @@ def _data_view(name: str) -> SavedObject:
 def _report_formats() -> dict[str, Any]:
     """How Discover and tables write days and shares: a day is midnight UTC, whatever the reader's time zone."""
     formats: dict[str, Any] = {}
-    for fields in (SHARED_FIELDS, *(getattr(one.module, "FIELDS", {}) for one in catalogue.analyses())):
-        for name, field in fields.items():
+    for report_name in report_names():
+        for name, field in fields_of(report_name).items():
             if field.type == "date":
                 formats[name] = {"id": "date", "params": {"pattern": "YYYY-MM-DD", "timezone": "UTC"}}
             elif field.unit == "share":
@@ -208,33 +216,38 @@ def _search(name: str) -> SavedObject:
 # ── Dashboards ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _analysis_dashboard(analysis: catalogue.Analysis, titles: Mapping[str, str]) -> SavedObject:
-    panels, references = [_links(analysis.name, titles)], _link_references(analysis.name, titles)
-    fields = fields_of(analysis)
+def _dashboard_of(dashboard: Dashboard, titles: Mapping[str, str]) -> SavedObject:
+    name = dashboard.name
+    panels, references = [_links(name, titles)], _link_references(name, titles)
     data_view = object_id("index-pattern", REPORTS_LATEST)
-    for placed, grid in zip(panels_of(analysis), _grid(panels_of(analysis)), strict=True):
+    shown_panels = placed_panels(dashboard)
+    for placed, grid in zip(shown_panels, _grid(shown_panels), strict=True):
         id_ = object_id("panel", placed.id)
+        fields = fields_of(placed.report_name)
         if lens_can_draw(placed.panel):
             layer_id = object_id("layer", placed.id)
             state = attributes(
                 placed.panel,
-                analysis.name,
+                placed.report_name,
                 placed.report_type,
                 fields,
                 layer_id=layer_id,
                 data_view=data_view,
                 week_start=configs.WEEK_START,
             )
+            notes = object_id("index-pattern", NOTES)
+            state = with_notes(state, placed.id, layer_id=object_id("notes", placed.id), notes=notes)
             shown = {"attributes": state, "enhancements": _open_in_discover(placed)}
             panels.append(_panel("lens", id_, placed.panel.title, grid, shown))
             references += [{**one, "name": f"{id_}:{one['name']}"} for one in state["references"]]
         else:
             latest = index_name(REPORTS_LATEST)
-            drawn = saved_visualization(placed.panel, analysis.name, placed.report_type, fields, index=latest)
+            drawn = saved_visualization(placed.panel, placed.report_name, placed.report_type, fields, index=latest)
             shown = {"savedVis": drawn, "enhancements": {}}
             panels.append(_panel("visualization", id_, placed.panel.title, grid, shown))
-    about = analysis.doc.strip().partition("\n\n")[0].replace("\n", " ")
-    return _dashboard(analysis.name, titles[analysis.name], about, panels, references, REPORTS_LATEST)
+    made = _dashboard(name, titles[name], dashboard.summary, panels, references, REPORTS_LATEST)
+    made["attributes"] |= {"timeRestore": True, **ALL_NOTES}
+    return made
 
 
 def _data_dashboard(titles: Mapping[str, str]) -> SavedObject:

@@ -6,12 +6,14 @@ saved objects, the mappings behind their data views  ->  sentences, none where a
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from include.dashboards.kibana import CORE_VERSION, GRID_COLUMNS, TYPE_VERSIONS, SavedObject
+from include.dashboards.kibana_lens import ANNOTATIONS_REFERENCE
 from include.elastic.reports import ALL
 
 Mappings = Mapping[str, Mapping[str, Any]]
@@ -26,6 +28,7 @@ TYPES_OF_OPERATIONS = {
     "last_value": AGGREGATABLE,
 }
 LAYER_REFERENCE = "indexpattern-datasource-layer-"
+QUERIED_FIELD = re.compile(r"(?:^|[ (])(\w+): ")  # in queries of our own, whose values are quoted
 
 
 def troubles(objects: Sequence[SavedObject], mappings: Mappings) -> list[str]:
@@ -34,7 +37,11 @@ def troubles(objects: Sequence[SavedObject], mappings: Mappings) -> list[str]:
     found = [*duplicate_ids(objects), *unresolved(objects), *orphans(objects), *versions(objects)]
     for dashboard in dashboards:
         found += [*references(dashboard), *panel_ids(dashboard), *grid(dashboard)]
-        found += [*controls(dashboard, mappings), *columns(dashboard, mappings)]
+        found += [
+            *controls(dashboard, mappings),
+            *columns(dashboard, mappings),
+            *annotation_layers(dashboard, mappings),
+        ]
     found += [trouble for one in objects if one["type"] == "search" for trouble in search_columns(one, mappings)]
     return found
 
@@ -157,6 +164,27 @@ def columns(dashboard: SavedObject, mappings: Mappings) -> Iterator[str]:
                 yield f"{place}: there is no field {name} to draw."
 
 
+def annotation_layers(dashboard: SavedObject, mappings: Mappings) -> Iterator[str]:
+    """Annotations without a data view, of fields that it has not, or on a chart without an axis of time."""
+    targets = {one["name"]: one["id"] for one in dashboard["references"]}
+    for panel in _panels(dashboard):
+        place = f"{_named(dashboard)}, panel {panel['title']!r}"
+        for layer in _annotation_layers(panel):
+            fields = mappings.get(targets.get(f"{panel['panelIndex']}:{ANNOTATIONS_REFERENCE}{layer['layerId']}", ""))
+            if fields is None:
+                yield f"{place}: its annotations refer to no data view."
+                continue
+            for one in layer["annotations"]:
+                if fields.get(one["timeField"], {}).get("type") != "date":
+                    yield f"{place}: the annotations' field {one['timeField']} is no date of their data view."
+                queried = QUERIED_FIELD.findall(one["filter"]["query"])
+                for name in (one["textField"], *one["extraFields"], *queried):
+                    if not _is_aggregatable(fields.get(name)):
+                        yield f"{place}: there is no field {name} to annotate with."
+            if not any(column["operationType"] == "date_histogram" for column in _columns_of(panel)):
+                yield f"{place}: there are annotations, but no axis of time."
+
+
 def search_columns(search: SavedObject, mappings: Mappings) -> Iterator[str]:
     """Columns of a saved search that its index has not."""
     (reference,) = search["references"]
@@ -172,7 +200,8 @@ def _all_ids(objects: Sequence[SavedObject]) -> set[str]:
         if one["type"] == "dashboard":
             found |= {f"control {id_}" for id_ in _controls(one)}
             for panel in _panels(one):
-                found |= {f"panel {panel['panelIndex']}", *(f"layer {id_}" for id_ in _layers(panel))}
+                layers = (*_layers(panel), *(layer["layerId"] for layer in _annotation_layers(panel)))
+                found |= {f"panel {panel['panelIndex']}", *(f"layer {id_}" for id_ in layers)}
     return found
 
 
@@ -184,6 +213,8 @@ def _used_names(dashboard: SavedObject) -> Iterator[str]:
             yield f"{id_}:{panel['panelRefName']}"
         for layer_id in _layers(panel):
             yield f"{id_}:{LAYER_REFERENCE}{layer_id}"
+        for layer in _annotation_layers(panel):
+            yield f"{id_}:{ANNOTATIONS_REFERENCE}{layer['layerId']}"
         for link in shown.get("attributes", {}).get("links", ()):
             yield f"{id_}:{link['destinationRefName']}"
     for id_ in _controls(dashboard):
@@ -206,6 +237,18 @@ def _layers(panel: Mapping[str, Any]) -> dict[str, Any]:
     state = panel["embeddableConfig"]["attributes"]["state"]
     layers: dict[str, Any] = state["datasourceStates"]["formBased"]["layers"]
     return layers
+
+
+def _annotation_layers(panel: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if panel["type"] != "lens":
+        return []
+    state = panel["embeddableConfig"]["attributes"]["state"]["visualization"]
+    return [layer for layer in state.get("layers", ()) if layer["layerType"] == "annotations"]
+
+
+def _columns_of(panel: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for layer in _layers(panel).values():
+        yield from layer["columns"].values()
 
 
 def _with_order(layer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

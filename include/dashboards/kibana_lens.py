@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from include.dashboards.annotations import COLOR
+from include.dashboards.notes import EVERY
 from include.dashboards.panel import Format, Panel
 from include.dashboards.vega import ADDITIVE, OKABE_ITO, format_of, title_of
 from include.schemas.reports import Field, ReportType
@@ -21,6 +23,7 @@ MARKS = ("metric", "line", "bar", "area", "heatmap", "table")  # what Lens can d
 ROWS_AT_MOST = 1_000  # Lens shows no more values of a field
 SERIES_AT_MOST = 50
 UNFINISHED_COLOR = "#808890"
+ANNOTATIONS_REFERENCE = "xy-visualization-layer-"
 VIRIDIS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
 FORMATS: dict[Format, State] = {
     "number": {"id": "number", "params": {"decimals": 2}},
@@ -76,6 +79,8 @@ def attributes(
         raise ValueError(f"The panel {panel.title!r} is a {panel.mark} that Lens cannot draw.")
     layer = _Layer(panel, report_type, fields, layer_id, week_start)
     draw = {"metric": layer.metric, "table": layer.table, "heatmap": layer.heatmap}.get(panel.mark, layer.xy)
+    if panel.mark == "metric" and len(panel.series) > 1:
+        draw = layer.table  # Lens's metric has one value: several are the columns of a table
     kind, visualization = draw()
     reference = {"type": "index-pattern", "id": data_view, "name": f"indexpattern-datasource-layer-{layer_id}"}
     return {
@@ -104,6 +109,58 @@ def attributes(
             "internalReferences": [],
             "adHocDataViews": {},
         },
+    }
+
+
+def with_notes(state: State, panel_id: str, *, layer_id: str, notes: str) -> State:
+    """The attributes with a layer of the panel's notes, where there is an axis of time; `notes` is their data view.
+
+    The layer leaves the dashboard's filters and query alone: with them Lens would apply the panel's own query, and no
+    note is a row of a report. So the control does not choose among the notes; the pointer tells what each is about.
+    """
+    visualization = state["state"]["visualization"]
+    (columns,) = (layer["columns"] for layer in state["state"]["datasourceStates"]["formBased"]["layers"].values())
+    if state["visualizationType"] != "lnsXY" or columns["x"]["operationType"] != "date_histogram":
+        return state
+    of_panel = f'panel: ({_literal(panel_id)} or "{EVERY}")'
+    annotations = [
+        _note_query(layer_id, "every", "Note", f'{of_panel} and dimension: "{EVERY}"', "solid"),
+        _note_query(layer_id, "one", "Note on one value", f'{of_panel} and not dimension: "{EVERY}"', "dashed"),
+    ]
+    layer = {
+        "layerId": layer_id,
+        "layerType": "annotations",
+        "persistanceType": "byValue",  # as Kibana spells it
+        "ignoreGlobalFilters": True,
+        "annotations": annotations,
+    }
+    reference = {"type": "index-pattern", "id": notes, "name": f"{ANNOTATIONS_REFERENCE}{layer_id}"}
+    return {
+        **state,
+        "references": [*state["references"], reference],
+        "state": {
+            **state["state"],
+            "visualization": {**visualization, "layers": [*visualization["layers"], layer]},
+        },
+    }
+
+
+def _note_query(layer_id: str, name: str, label: str, query: str, line: str) -> State:
+    return {
+        "type": "query",
+        "id": f"{layer_id}-{name}",
+        "label": label,
+        "key": {"type": "point_in_time"},
+        "filter": {"type": "kibana_query", "query": query, "language": "kuery"},
+        "timeField": "day",
+        "textField": "text",
+        "textVisibility": False,  # shown beside the marker it would cover the chart; the pointer shows it
+        "extraFields": ["text", "author", "dimension"],
+        "icon": "flag",
+        "color": COLOR,
+        "lineStyle": line,
+        "lineWidth": 1,
+        "isHidden": False,
     }
 
 

@@ -14,11 +14,12 @@ import orjson
 
 from include.dashboards.kibana_lens import description, wanted
 from include.dashboards.panel import Panel
-from include.dashboards.vega import D3_FORMATS, EVIDENCE, OKABE_ITO, SHAPES, title_of
+from include.dashboards.vega import D3_FORMATS, EVIDENCE, OKABE_ITO, SHAPES, TONES, title_of
 from include.schemas.reports import Field, ReportType
 
 Spec = dict[str, Any]
 
+POINTS = ("scatter", "map")
 ROWS_AT_MOST = 10_000
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # what Kibana 8.19 brings
 CONTEXT = {kind: f"%dashboard_context-{kind}_clause%" for kind in ("must", "filter", "must_not")}
@@ -43,7 +44,7 @@ def specification(
     panel: Panel, report_name: str, report_type: ReportType, fields: Mapping[str, Field], *, index: str
 ) -> Spec:
     """The Vega-Lite specification. Raises ValueError for a panel without an x, or with another mark."""
-    if panel.x is None or panel.mark not in ("scatter", "line"):
+    if panel.x is None or panel.mark not in (*POINTS, "line"):
         raise ValueError(f"The panel {panel.title!r} is a {panel.mark} that is not drawn with Vega.")
     spec: Spec = {
         "$schema": SCHEMA,
@@ -58,7 +59,7 @@ def specification(
         "encoding": {"x": _x(panel, fields)},
         "config": {"range": {"category": list(OKABE_ITO)}},
     }
-    spec["layer"] = _points(panel, fields) if panel.mark == "scatter" else _lines(panel, fields)
+    spec["layer"] = _points(panel, fields) if panel.mark in POINTS else _lines(panel, fields)
     return spec
 
 
@@ -82,7 +83,7 @@ def search_body(panel: Panel, report_name: str, report_type: ReportType) -> Spec
 def fields_shown(panel: Panel, report_type: ReportType) -> tuple[str, ...]:
     """The fields that the panel draws or tells."""
     told = [name for name in EVIDENCE if name in report_type.fields]
-    named = (panel.x, panel.breakdown, *panel.series, *(panel.band or ()), *told)
+    named = (panel.x, panel.breakdown, *panel.series, *(panel.band or ()), panel.marked, *told)
     return tuple(dict.fromkeys(name for name in named if name))
 
 
@@ -100,7 +101,7 @@ def _x(panel: Panel, fields: Mapping[str, Field]) -> Spec:
 def _y(panel: Panel, name: str) -> Spec:
     title = panel.y_title or title_of(panel.series[0])
     axis = {"format": D3_FORMATS[panel.format]}
-    scale = {"zero": panel.mark != "scatter"}
+    scale = {"zero": panel.mark not in POINTS}
     return {"field": f"_source.{name}", "type": "quantitative", "title": title, "axis": axis, "scale": scale}
 
 
@@ -116,6 +117,12 @@ def _lines(panel: Panel, fields: Mapping[str, Field]) -> list[Spec]:
         color: Spec = {"color": {"datum": named, "title": None}} if several else {"color": {"value": OKABE_ITO[0]}}
         drawn = {"y": _y(panel, name), **color, "tooltip": _tooltip(panel, fields)}
         layers.append({"mark": {"type": "line", "point": {"size": 20}}, "encoding": drawn})
+    if panel.marked:
+        standing_out = {"type": "point", "filled": True, "size": 80, "color": TONES["bad"]}
+        told = {"y": _y(panel, panel.series[0]), "tooltip": _tooltip(panel, fields)}
+        layers.append(
+            {"transform": [{"filter": f"datum._source.{panel.marked}"}], "mark": standing_out, "encoding": told}
+        )
     return layers
 
 

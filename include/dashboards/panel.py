@@ -5,6 +5,7 @@ from typing import Literal
 
 Mark = Literal["metric", "line", "bar", "area", "heatmap", "table", "scatter", "map"]
 Format = Literal["number", "decimal", "money", "percent", "hours", "days"]
+Tone = Literal["good", "bad", "plain", "faint"]
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Panel:
 
     `how_to_read` is one sentence shown under the title. `x`, `y`, `breakdown` and `color` name fields of the report;
     `y` may be several, drawn as one series each. `where` keeps only the rows that have these values. Rows are shown in
-    the report's own order unless `sort` says otherwise; `limit` keeps the first ones. `width` is out of 12 columns.
+    the report's own order unless `sort` says otherwise; `limit` keeps the first ones. `width` is out of 12 columns. A
+    map has a longitude as `x` and a latitude as `y`, both in degrees.
     """
 
     title: str
@@ -23,7 +25,7 @@ class Panel:
     x: str | None = None
     x_title: str = ""
     y_title: str = ""
-    breakdown: str | None = None  # line, bar, area, scatter: one colour per value; heatmap: the rows
+    breakdown: str | None = None  # line, bar, area, scatter, map: one colour per value; heatmap: the rows
     color: str | None = None  # heatmap: the field shown as colour
     where: dict[str, str | int | bool] = field(default_factory=dict)
     format: Format = "number"
@@ -31,8 +33,12 @@ class Panel:
     limit: int | None = None
     width: int = 6
     band: tuple[str, str] | None = None  # line: fields of the lower and the upper end of its interval
+    whisker: tuple[str, str] | None = None  # bar: fields of the lower and the upper end of its interval
     series_titles: dict[str, str] = field(default_factory=dict)  # several `y`: what each is called in the legend
-    columns: tuple[str, ...] = ()  # table: the fields shown, in order
+    columns: tuple[str, ...] = ()  # the fields that the table shows, in order, and that a chart's points tell
+    marked: str | None = None  # line: a field that is true where the point is to stand out
+    when_empty: str = ""  # the sentence to show where the report has no such rows
+    tones: dict[str, Tone] = field(default_factory=dict)  # values of the breakdown, or series: what their colour says
 
     @property
     def series(self) -> tuple[str, ...]:

@@ -9,13 +9,15 @@ colour vision.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from include.dashboards.panel import Format, Panel
+from include.dashboards.panel import Format, Panel, Tone
 from include.schemas.reports import Field
 
 Row = dict[str, Any]
@@ -36,23 +38,77 @@ EVIDENCE = ("numerator", "denominator", "n", "customers", "ci_low", "ci_high", "
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#666666")
 OKABE_ITO_ON_DARK = ("#56B4E9", "#E69F00", "#2CC295", "#E79BC4", "#5C9BE6", "#FF7F3F", "#F0E442", "#BBBBBB")
 
+UNIT_IN_NAME = re.compile(r"(?<=\D)_(hours|days)$")  # but `revenue_30_days` is no revenue without its days
+ENDS = {"_ci_low": "from", "_ci_high": "to", "_low": "from", "_high": "to"}
+TITLES = {
+    "abc_class": "ABC class",
+    "ci_low": "Interval from",
+    "ci_high": "Interval to",
+    "client": "Customer",
+    "clv": "Lifetime value",
+    "clv_segment": "Segment",
+    "clv_share": "Share of lifetime value",
+    "departure_rate": "Departure",
+    "has_regression_to_mean": "Regression to the mean",
+    "is_descriptive": "Only descriptive",
+    "km_median_hours": "Kaplan-Meier median",
+    "ks_distance": "Kolmogorov-Smirnov distance",
+    "mean_clv": "Mean lifetime value",
+    "mean_monetary": "Mean order amount",
+    "mean_monetary_total": "Mean revenue",
+    "mean_probability_alive": "Mean P(alive)",
+    "n": "n",
+    "n_control": "n of controls",
+    "n_treated": "n of users",
+    "order_days_before": "Order days before",
+    "order_days_made": "Order days made",
+    "order_id": "Order",
+    "p90_hours": "90th percentile",
+    "p_value": "p-value",
+    "place_verdict": "Verdict",
+    "p_value_bh": "p-value (BH)",
+    "p_value_holm": "p-value (Holm)",
+    "product_revenue_share": "Share of revenue",
+    "promotion_id": "Promotion",
+    "q_value": "q-value",
+    "revenue_share": "Share of revenue",
+    "unusual_days": "Unusual days",
+    "waited_hours": "Hours waited",
+}
+P_VALUE = "p_value"  # the format of probabilities that are small where it matters
+P_VALUES = ("p_value", "p_value_holm", "p_value_bh", "q_value")
+OWN_UNIT = ("ci_low", "ci_high")  # an interval has the unit of what it is of
+
+# What a colour says where a value is good or bad in itself; each can be read on the light and on the dark page.
+TONES: dict[Tone, str] = {"good": "#12a37a", "bad": "#de6210", "plain": "#2f8bc9", "faint": "#89929c"}
+
 SHAPES = ["circle", "square", "cross", "diamond", "triangle-up"]
 
 HEIGHT = 260
+MAP_HEIGHT = 360
+KM_PER_DEGREE = 111.195  # of latitude, and of longitude at the equator
+MAP_SPAN_DEGREES = 0.02  # at least so much is shown, about two kilometres
+MAP_MARGIN = 1.15
 BAR_STEP = 26
 CELL_STEP = 22
+WHISKER_REACH = 8  # an interval is drawn up to so many times the longest bar
+FEW_ROWS, CELL_STEP_OF_FEW = 7, 32
 TALLEST = 720
 POINTS_SHOWN = 60  # a line with more points than this is drawn without them
 CELLS_LABELLED = 400  # a heatmap with more cells than this carries no numbers
 LEGEND_ENTRIES = 12
-LEGEND_SYMBOL_PIXELS, LEGEND_LETTER_PIXELS, ONE_ROW_PIXELS = 30, 7, 520  # about what an entry takes, and a card has
+LEGEND_LABEL_PIXELS = 180  # a longer name is cut
+LEGEND_SYMBOL_PIXELS, LEGEND_LETTER_PIXELS = 26, 7  # about what an entry takes
 BARS_SHOWN = 140  # more bars than this over time are drawn as lines: they would be thinner than a hair
+NARROW_PIXELS = 260  # the width of a chart on a telephone
+LINE_LETTERS, LINE_PIXELS = 26, 12  # of a name beside its bar that takes two lines
+FEW_BARS = 4  # so few stand apart
 LABEL_STANDING = 14  # bars of names with more letters than this lie down
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table behind a chart; `format` is None for text, `date` for days."""
+    """A column of the table behind a chart; `format` is a `Format`, `p_value`, `date` for days, or None for text."""
 
     name: str
     title: str
@@ -102,7 +158,14 @@ def draw(panel: Panel, rows: Iterable[Row], fields: Mapping[str, Field]) -> Draw
         return Drawing(chosen, columns, reason=reason)
     if panel.mark == "metric":
         return Drawing(chosen, columns, tiles=_tiles(panel, chosen, fields), notes=_notes(panel, chosen))
-    drawers = {"line": _line, "area": _line, "bar": _bar, "heatmap": _heatmap, "scatter": _scatter}
+    drawers = {
+        "line": _line,
+        "area": _line,
+        "bar": _bar,
+        "heatmap": _heatmap,
+        "scatter": _scatter,
+        "map": _map,
+    }
     if panel.mark not in drawers:
         raise ValueError(f"The panel {panel.title!r} has the mark {panel.mark!r}, which is not drawn here.")
     if panel.x is None:
@@ -146,6 +209,7 @@ def theme(*, dark: bool) -> Spec:
             "labelLimit": 200,
             "maxExtent": 240,  # the title stands behind the longest label
             "labelOverlap": True,
+            "labelSeparation": 6,
         },
         "legend": {
             "labelColor": text,
@@ -153,7 +217,7 @@ def theme(*, dark: bool) -> Spec:
             "titleFontWeight": "normal",
             "labelFontSize": 11,
             "titleFontSize": 12,
-            "labelLimit": 180,
+            "labelLimit": LEGEND_LABEL_PIXELS,
             "titleLimit": 320,
             "orient": "top",
             "symbolLimit": LEGEND_ENTRIES,
@@ -163,9 +227,14 @@ def theme(*, dark: bool) -> Spec:
 
 
 def title_of(name: str) -> str:
-    """A field's name as a person reads it."""
-    words = name.replace("_", " ").replace("rfm", "RFM")
-    return words[:1].upper() + words[1:]
+    """A field's name as a person reads it, without the unit: that stands with the values, or is added on an axis."""
+    if name in TITLES:
+        return TITLES[name]
+    words = UNIT_IN_NAME.sub("", name)
+    for end, told in ENDS.items():
+        if words.endswith(end):
+            return f"{title_of(words.removesuffix(end))}, {told}"
+    return _sentence(words.removeprefix("is_").replace("_", " ").replace("rfm", "RFM").replace("clv", "CLV"))
 
 
 def _series_title(panel: Panel, name: str) -> str:
@@ -192,6 +261,8 @@ def short_format(shape: Format, values: Iterable[float | None]) -> str:
     largest = max((abs(value) for value in values if value is not None), default=0)
     if shape == "percent":
         return ".0~%" if largest >= 0.05 else ".1~%"
+    if 0 < largest < 0.1:
+        return ".2~g"
     # Thousands and millions in short; never below, where d3 would write 0.2 as 200m.
     return ".3~s" if largest >= 10_000 else ",.2~f" if largest < 10 else ",.1~f"
 
@@ -238,7 +309,12 @@ def _columns(panel: Panel, rows: Sequence[Row], fields: Mapping[str, Field]) -> 
 
 
 def _column_format(panel: Panel, name: str, fields: Mapping[str, Field]) -> str | None:
+    if name in P_VALUES:
+        return P_VALUE
     found = format_of(fields[name])
+    if name in OWN_UNIT:
+        of = format_of(fields[_values(panel)[0]])
+        return panel.format if of in (None, "decimal", "date") else of
     # The panel's format is its author's own word on values that have no unit.
     return panel.format if name in _values(panel) and found == "decimal" else found
 
@@ -252,6 +328,7 @@ def _notes(panel: Panel, rows: Sequence[Row]) -> tuple[str, ...]:
         "area": "The lighter part with the dashed edge is",
         "bar": "Lighter bars with a dashed edge are",
         "scatter": "Hollow points are",
+        "map": "Hollow points are",
         "heatmap": "Faded and empty cells are",
     }.get(panel.mark)
     if marked is None:
@@ -301,7 +378,8 @@ class _Chart:
         self.is_split = self.group is not None or len(self.value_names) > 1
         listed = (self.x, self.group, *self.value_names, *(panel.band or ()))
         present = {name for row in rows for name in row}
-        extra = [name for name in (*panel.series, *EVIDENCE) if name not in listed and name in present]
+        told = (*panel.series, *panel.columns, *EVIDENCE)
+        extra = [name for name in told if name not in listed and name in present]
         self.extra = tuple(dict.fromkeys(extra))
         self.drawn = [
             self._drawn(row, name) for row in rows if row.get(self.x) is not None for name in self.value_names
@@ -320,8 +398,11 @@ class _Chart:
             parts.append(_series_title(self.panel, name))
         if parts:
             drawn["series"] = " · ".join(parts)
-        if self.panel.band:
-            drawn["low"], drawn["high"] = (row.get(end) for end in self.panel.band)
+        ends = self.panel.band or self.panel.whisker
+        if ends:
+            drawn["low"], drawn["high"] = (row.get(end) for end in ends)
+        if self.panel.marked and name == self.value_names[0]:
+            drawn["marked"] = row.get(self.panel.marked) is True
         drawn.update({extra: row.get(extra) for extra in self.extra})
         return drawn
 
@@ -373,8 +454,9 @@ class _Chart:
             return {"field": "x", "type": "temporal", "scale": {"type": "utc"}, "axis": {**axis, **time}}
         if self.x_type in ("long", "double"):
             whole = {"tickMinStep": 1} if self.x_type == "long" else {}
-            scale = {"zero": False, "nice": False}
-            return {"field": "x", "type": "quantitative", "scale": scale, "axis": {**axis, **whole, "format": "~s"}}
+            scale = {"zero": False, "nice": False, **({"padding": 8} if self.panel.mark == "scatter" else {})}
+            axis |= {**whole, **NUMBERS_ACROSS, "format": "~s"}
+            return {"field": "x", "type": "quantitative", "scale": scale, "axis": axis}
         return {"field": "label", "type": "ordinal", "sort": None, "axis": axis}
 
     def _day_format(self) -> str:
@@ -383,7 +465,10 @@ class _Chart:
 
     def y_encoding(self, *, stack: str | None = None) -> Spec:
         axis = {"title": self.y_title, "format": self.short_format, **self._whole_ticks()}
-        return {"field": "value", "type": "quantitative", "axis": axis, "stack": stack}
+        encoding: Spec = {"field": "value", "type": "quantitative", "axis": axis, "stack": stack}
+        if all(row["value"] in (0, None) for row in self.drawn):
+            encoding["scale"] = {"domain": [0, 1]}  # else zero would float in the middle
+        return encoding
 
     def _whole_ticks(self) -> Spec:
         whole = all(self.fields[name].type == "long" for name in self.value_names)
@@ -395,12 +480,17 @@ class _Chart:
         names = {row["series"] for row in self.drawn}
         count = len(names)
         legend: Spec = {"title": self.series_title, "symbolOpacity": 1}  # else as pale as a band, or a hidden point
-        if sum(LEGEND_SYMBOL_PIXELS + LEGEND_LETTER_PIXELS * len(name) for name in names) <= ONE_ROW_PIXELS:
-            # One row, whatever the width: with columns that follow it, Vega leaves no room for a second row.
-            legend["columns"] = count
+        in_one_row = sum(LEGEND_SYMBOL_PIXELS + LEGEND_LETTER_PIXELS * len(name) for name in names)
+        entry = LEGEND_SYMBOL_PIXELS + min(LEGEND_LABEL_PIXELS, LEGEND_LETTER_PIXELS * max(map(len, names), default=0))
+        legend["columns"] = {"expr": f"width >= {in_one_row} ? {count} : max(1, floor(width / {entry}))"}
         if self.group and self.fields[self.group].type in ("date", "long") and len(self.value_names) == 1:
             return {"color": {"field": "series", "type": "ordinal", "sort": None, "legend": legend}}
-        many = count > len(OKABE_ITO) and self.panel.mark != "scatter"
+        if names <= set(self.panel.tones):
+            # In the order of the declaration, whatever the report begins with.
+            shown = [name for name in self.panel.tones if name in names]
+            tones = {"domain": shown, "range": [TONES[self.panel.tones[name]] for name in shown]}
+            return {"color": {"field": "series", "type": "nominal", "sort": None, "legend": legend, "scale": tones}}
+        many = count > len(OKABE_ITO) and self.panel.mark not in ("scatter", "map")
         scale = {"scale": {"scheme": "tableau20"}} if many else {}
         return {"color": {"field": "series", "type": "nominal", "sort": None, "legend": legend, **scale}}
 
@@ -412,6 +502,9 @@ class _Chart:
         title = self.y_title or "Value"
         if self.panel.mark == "heatmap":
             title = self.value_title
+        if self.panel.mark == "map":
+            title, shape = "Latitude", ".4f"
+            tips[0] = {"field": "x", "type": "quantitative", "title": "Longitude", "format": shape}
         tips.append({"field": "value", "type": "quantitative", "title": title, "format": shape})
         if self.panel.band:
             ends = zip(("low", "high"), self.panel.band, strict=True)
@@ -419,15 +512,19 @@ class _Chart:
                 {"field": end, "type": "quantitative", "title": title_of(name), "format": shape} for end, name in ends
             ]
         for name in self.extra:
-            told = format_of(self.fields[name])
+            told = _column_format(self.panel, name, self.fields)
             tip: Spec = {"field": name, "type": "nominal", "title": title_of(name)}
             if told in D3_FORMATS:
                 tip |= {"type": "quantitative", "format": D3_FORMATS[told]}
+            elif told == P_VALUE:
+                tip |= {"type": "quantitative", "format": ".2~g"}
             tips.append(tip)
         return tips
 
 
 OPEN = "datum.open"
+# The first and the last number stand under their ticks, and no closer than they are wide.
+NUMBERS_ACROSS: Spec = {"labelFlush": False, "tickCount": {"expr": "max(2, floor(width / 60))"}}
 FINISHED = {"transform": [{"filter": f"!{OPEN}"}]}
 
 
@@ -449,9 +546,13 @@ def _line(chart: _Chart) -> Spec:
             "x": encoding["x"],
             "y": {"field": "low", "type": "quantitative", "axis": encoding["y"]["axis"]},
             "y2": {"field": "high"},
-            **color,
         }
-        layers.append({"mark": {"type": "area", "opacity": 0.18}, "encoding": ends})
+        band: Spec = {"mark": {"type": "area", "opacity": 0.18}, "encoding": {**ends, **color}}
+        if len(chart.value_names) > 1 and not chart.group:
+            # One band that belongs to all of them, and to none of their colours.
+            one = {"name": "band", "values": chart.drawn[:: len(chart.value_names)]}
+            band = {"data": one, "mark": {**band["mark"], "color": TONES["faint"], "opacity": 0.3}, "encoding": ends}
+        layers.append(band)
     layers.append({**FINISHED, "mark": solid, "encoding": encoding})
     if chart.has_open:
         joined = {"name": "unfinished", "values": _unfinished(chart.drawn)}
@@ -460,6 +561,10 @@ def _line(chart: _Chart) -> Spec:
     shown = 1 if per_series <= POINTS_SHOWN and not (is_area and chart.is_split) else 0
     # With more points than that they are still there, unseen, to be pointed at.
     layers += _points(chart, encoding, size=34, opacity=shown)
+    if any(row.get("marked") for row in chart.drawn):
+        standing_out = {"type": "point", "filled": True, "size": 80, "opacity": 1, "color": TONES["bad"]}
+        told = {"x": encoding["x"], "y": encoding["y"], "tooltip": chart.tooltip()}
+        layers.append({"transform": [{"filter": "datum.marked"}], "mark": standing_out, "encoding": told})
     return {"data": chart.data, "height": HEIGHT, "layer": layers}
 
 
@@ -513,36 +618,108 @@ def _bar(chart: _Chart) -> Spec:
         return {"data": chart.data, "height": HEIGHT, "mark": "bar", "encoding": {**across, **upright, **shared}}
     stack = "zero" if is_stacked else None
     side_by_side = {"field": "series", "sort": None} if chart.is_split and not is_stacked else None
+    shared |= _color_of_sign(chart)
     longest = max(len(row["label"]) for row in chart.drawn)
     if longest > LABEL_STANDING:
         return _lying_bars(chart, shared, side_by_side, stack)
-    axis = {"title": chart.x_title, "grid": False, "labelAngle": 0 if longest <= 3 else -40}
+    labels = {row["label"] for row in chart.drawn}
+    are_short = longest <= 3 or LEGEND_LETTER_PIXELS * longest * len(labels) <= NARROW_PIXELS
+    axis = {"title": chart.x_title, "grid": False, "labelAngle": 0 if are_short else -40}
     across = {"x": {"field": "label", "type": "ordinal", "sort": None, "axis": axis}}
+    if len(labels) <= FEW_BARS:
+        across["x"]["scale"] = {"paddingInner": 0.5, "paddingOuter": 0.25}  # else three bars would fill the card
     if side_by_side:
         across["xOffset"] = side_by_side
-    encoding = {**across, "y": chart.y_encoding(stack=stack), **shared}
-    return {"data": chart.data, "height": HEIGHT, "mark": "bar", "encoding": encoding}
+    upright = {"y": _within_reach(chart, chart.y_encoding(stack=stack))}
+    layers: list[Spec] = [{"mark": "bar", "encoding": {**upright, **shared}}]
+    if chart.panel.whisker:
+        layers.append(_whiskers(upright["y"], "y"))
+    return {"data": chart.data, "height": HEIGHT, "encoding": across, "layer": layers}
+
+
+def _color_of_sign(chart: _Chart) -> Spec:
+    """Of values with a sign: below zero, above zero, and not known to be either, where an interval holds zero."""
+    if chart.is_split or not any((row.get(name) or 0) < 0 for row in chart.drawn for name in ("value", "low")):
+        return {}
+    below = {"test": "datum.value < 0", "value": TONES["bad"]}
+    if not chart.panel.whisker:
+        return {"color": {"condition": below, "value": TONES["plain"]}}
+    undecided = {"test": "!(datum.low > 0 || datum.high < 0)", "value": TONES["faint"]}
+    return {"color": {"condition": [undecided, below], "value": TONES["good"]}}
+
+
+def _whiskers(encoding: Spec, direction: str) -> Spec:
+    """The interval of each bar as a line along it."""
+    ends = {direction: {**encoding, "field": "low", "stack": None}, f"{direction}2": {"field": "high"}}
+    return {"mark": {"type": "rule", "strokeWidth": 1.5, "clip": True}, "encoding": ends}
+
+
+def _within_reach(chart: _Chart, encoding: Spec) -> Spec:
+    """With an axis that ends where the bars would become too small beside their intervals: those are cut there."""
+    values = [abs(row["value"]) for row in chart.drawn if row["value"] is not None]
+    ends = [row[name] for row in chart.drawn for name in ("low", "high") if row.get(name) is not None]
+    if not chart.panel.whisker or not ends or not any(values):
+        return encoding
+    reach = WHISKER_REACH * max(values)
+    if max(map(abs, ends)) <= reach:
+        return encoding
+    return {**encoding, "scale": {"domain": [max(min(0, *ends), -reach), min(max(0, *ends), reach)]}}
 
 
 def _is_stacked(panel: Panel) -> bool:
     return panel.breakdown is not None and len(panel.series) == 1 and panel.format in ADDITIVE
 
 
+BREAK = f"lastindexof(slice(datum.label, 0, {LINE_LETTERS}), ' ')"
+IN_TWO_LINES = (
+    f"length(datum.label) > {LINE_LETTERS} && {BREAK} > 0 "
+    f"? [slice(datum.label, 0, {BREAK}), slice(datum.label, {BREAK} + 1)] : datum.label"
+)
+
+
 def _lying_bars(chart: _Chart, shared: Spec, side_by_side: Spec | None, stack: str | None) -> Spec:
-    across = chart.y_encoding(stack=stack)
-    axis = {"title": chart.panel.x_title or None, "grid": False}
-    names = {"field": "label", "type": "nominal", "sort": None, "axis": axis}
-    encoding: Spec = {"y": names, "x": across}
+    across = _within_reach(chart, chart.y_encoding(stack=stack))
+    across["axis"] = {**across["axis"], **NUMBERS_ACROSS}
+    labels = {row["label"] for row in chart.drawn if row["value"] is not None}  # Vega leaves the others out
+    step = BAR_STEP
+    axis: Spec = {"title": chart.panel.x_title or None, "grid": False}
+    if max(map(len, labels), default=0) > LINE_LETTERS:
+        axis |= {"labelExpr": IN_TWO_LINES, "labelLineHeight": LINE_PIXELS}
+        step = 2 * LINE_PIXELS + 6
+    encoding: Spec = {"y": {"field": "label", "type": "nominal", "sort": None, "axis": axis}}
     if side_by_side:
         encoding["yOffset"] = side_by_side
-    bars: Spec = {"mark": {"type": "bar"}, "encoding": shared}
-    written: Spec = {
-        "mark": {"type": "text", "align": "left", "baseline": "middle", "dx": 4, "fontSize": 11},
-        "encoding": {"text": {"field": "value", "type": "quantitative", "format": D3_FORMATS[chart.panel.format]}},
-    }
-    layers = [bars] if chart.is_split else [bars, written]
-    height = BAR_STEP * len({row["label"] for row in chart.drawn})
-    return {"data": chart.data, "height": height, "encoding": encoding, "layer": layers}
+    layers: list[Spec] = [{"mark": {"type": "bar"}, "encoding": {"x": across, **shared}}]
+    if chart.panel.whisker:
+        layers.append(_whiskers(across, "x"))
+    elif not chart.is_split:
+        across |= _room_for_values(chart)
+        layers += _written_values(chart, across)
+    return {"data": chart.data, "height": step * len(labels), "encoding": encoding, "layer": layers}
+
+
+def _room_for_values(chart: _Chart) -> Spec:
+    """A scale on which the longest bar leaves room for its value, however narrow the card is."""
+    values = [row["value"] or 0 for row in chart.drawn]
+    low, high = min(0, *values), max(0, *values)
+    if low == high:
+        return {}
+    pixels = LEGEND_LETTER_PIXELS * len(f"{max(values, key=abs):,.2f}") + 6
+    ends = [pixels if high > 0 else 0, pixels if low < 0 else 0]
+    stretch = f"width / max(0.4 * width, width - {sum(ends)})"  # of what is drawn, beside what is written
+    domain = {"domainMin": {"expr": f"{low:g} * {stretch}"}, "domainMax": {"expr": f"{high:g} * {stretch}"}}
+    return {"scale": {"nice": False, **domain}}
+
+
+def _written_values(chart: _Chart, across: Spec) -> list[Spec]:
+    """Each bar's value at its end, outside of it."""
+    small = chart.short_format == ".2~g"
+    text = {"field": "value", "type": "quantitative", "format": ".2~g" if small else D3_FORMATS[chart.panel.format]}
+    mark = {"type": "text", "baseline": "middle", "fontSize": 11}
+    sides: list[Spec] = [{"transform": [{"filter": "datum.value >= 0"}], "mark": {**mark, "align": "left", "dx": 4}}]
+    if any((row["value"] or 0) < 0 for row in chart.drawn):
+        sides.append({"transform": [{"filter": "datum.value < 0"}], "mark": {**mark, "align": "right", "dx": -4}})
+    return [{**side, "encoding": {"x": across, "text": text}} for side in sides]
 
 
 def _add_corners(drawn: list[Row], *, stacked: bool) -> None:
@@ -587,8 +764,10 @@ def _heatmap(chart: _Chart) -> Spec:
     if chart.group and chart.fields[chart.group].type in ("long", "double"):
         names.sort(key=float, reverse=True)  # numbers grow upwards, as on every other chart
     rows = len(names)
-    step = max(8, min(CELL_STEP, TALLEST // rows))
+    step = max(8, min(CELL_STEP if rows > FEW_ROWS else CELL_STEP_OF_FEW, TALLEST // rows))
     across: Spec = {"title": chart.x_title, "labelAngle": 0 if chart.x_type in ("long", "double") else -40}
+    if chart.x_type == "keyword":
+        across["labelOverlap"] = False  # of names in no order none can be guessed
     encoding: Spec = {
         "x": {"field": "label", "type": "ordinal", "sort": columns, "axis": across},
         "y": {"field": "series", "type": "ordinal", "sort": names, "axis": {"title": group_title}},
@@ -611,10 +790,13 @@ def _heatmap(chart: _Chart) -> Spec:
     layers = [cells]
     if len(chart.drawn) <= CELLS_LABELLED and step >= 16:
         short = ".0%" if chart.panel.format == "percent" else chart.short_format
-        middle = high / 4 if scale.get("type") == "sqrt" else (low + high) / 2
+        # Half of the way from dark to bright; the scale begins at zero.
+        middle = high * (0.55**2 if scale.get("type") == "sqrt" else 0.55)
         bright = f"datum.value > {middle}" if low >= 0 else f"abs(datum.value) < {max(-low, high) / 2}"
         layers.append(
             {
+                # Of a grid full of zeros the others are to be seen; the colour says zero well enough.
+                "transform": [{"filter": "datum.value !== 0"}],
                 # Numbers only where they have room: some 30 pixels a cell.
                 "mark": {"type": "text", "fontSize": 10, "opacity": {"expr": f"width / {len(columns)} < 30 ? 0 : 1"}},
                 "encoding": {
@@ -648,6 +830,89 @@ def _scatter(chart: _Chart) -> Spec:
     y = {**chart.y_encoding(), "scale": {"zero": False}}  # latitudes of a town would lie on one line
     encoding = {"x": chart.x_encoding(), "y": y, **color, **shape}
     return {"data": chart.data, "height": HEIGHT, "layer": _points(chart, encoding, size=50, opacity=0.7)}
+
+
+def _map(chart: _Chart) -> Spec:
+    """Points where they lie, north up: x is the longitude and the value the latitude, in degrees.
+
+    An equirectangular projection that is true to scale in the middle of the data, with a graticule and a scale bar.
+    The page's width is known to the browser only, so what is to be seen follows from the signal `width`.
+    """
+    chart.drawn = [row for row in chart.drawn if row["value"] is not None]
+    longitudes, latitudes = ([row[name] for row in chart.drawn] for name in ("x", "value"))
+    across, up = (_middle_and_span(degrees) for degrees in (longitudes, latitudes))
+    shrink = max(0.05, math.cos(math.radians(up[0])))  # a degree of longitude beside one of latitude
+    wide, tall = (max(span, MAP_SPAN_DEGREES) * MAP_MARGIN for span in (across[1] * shrink, up[1]))
+    per_pixel = f"max({tall:.6g} / {MAP_HEIGHT}, {wide:.6g} / width)"  # degrees of latitude
+    half_width, half_height = f"width / 2 * {per_pixel} / {shrink:.6g}", f"{MAP_HEIGHT / 2:g} * {per_pixel}"
+    color = chart.color_encoding()
+    encoding = {
+        "x": _degrees("x", "Longitude", "WE", across[0], half_width),
+        "y": _degrees("value", "Latitude", "SN", up[0], half_height),
+        **color,
+    }
+    points = _points(chart, encoding, size=70, opacity=0.8)
+    kilometres = _round_below(0.3 * max(wide, tall) * KM_PER_DEGREE)
+    scale = _scale_bar(kilometres, f"{kilometres / KM_PER_DEGREE:.6g} / {per_pixel}")
+    return {"data": chart.data, "height": MAP_HEIGHT, "layer": [*points, *scale]}
+
+
+def _middle_and_span(degrees: Sequence[float]) -> tuple[float, float]:
+    return (min(degrees) + max(degrees)) / 2, max(degrees) - min(degrees)
+
+
+def _degrees(field: str, title: str, signs: str, middle: float, half: str) -> Spec:
+    """The encoding of one direction: `half` is an expression for the degrees from the middle to the edge."""
+    hemisphere = f"datum.value < 0 ? '° {signs[0]}' : datum.value > 0 ? '° {signs[1]}' : '°'"
+    axis = {
+        "title": title,
+        "grid": True,
+        "tickCount": 5,
+        "labelExpr": f"format(abs(datum.value), '.6~f') + ({hemisphere})",
+    }
+    scale = {
+        "zero": False,
+        "nice": False,
+        "domainMin": {"expr": f"{middle:.6f} - {half}"},
+        "domainMax": {"expr": f"{middle:.6f} + {half}"},
+    }
+    return {"field": field, "type": "quantitative", "axis": axis, "scale": scale}
+
+
+def _round_below(value: float) -> float:
+    """The largest of 1, 2, 5, 10, 20, … (and 0.5, 0.2, …) that is not above `value`."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (5, 2, 1) if step * power <= value)
+
+
+def _scale_bar(kilometres: float, pixels: str) -> list[Spec]:
+    """A line as long as so many kilometres in the middle of the map, and what it stands for."""
+    one: Spec = {
+        "name": "scale",
+        "values": [{"text": f"{kilometres:g} km" if kilometres >= 1 else f"{kilometres * 1000:g} m"}],
+    }
+    begin, bottom = 12, MAP_HEIGHT - 12
+    line = {
+        "x": {"value": begin},
+        "x2": {"value": {"expr": f"{begin} + {pixels}"}},
+        "y": {"value": bottom},
+    }
+    text = {"x": {"value": begin}, "y": {"value": bottom - 6}, "text": {"field": "text", "type": "nominal"}}
+    return [
+        {"data": one, "mark": {"type": "rule", "strokeWidth": 2, "tooltip": None, "aria": False}, "encoding": line},
+        {
+            "data": one,
+            "mark": {
+                "type": "text",
+                "align": "left",
+                "baseline": "bottom",
+                "fontSize": 11,
+                "tooltip": None,
+                "aria": False,
+            },
+            "encoding": text,
+        },
+    ]
 
 
 def _sentence(text: str) -> str:

@@ -110,7 +110,7 @@ def problem(error: ApiError | TransportError, client: Elasticsearch, doing: str)
         return ElasticsearchProblem(
             f"{place} does not allow this user {doing}: {reason}; grant it the cluster privileges `monitor` and "
             f"`manage_index_templates`, and `all` on the indexes {index_name('orders*')}, {index_name('downloads*')}, "
-            f"{index_name('reports*')} and {index_name('quarantine*')}."
+            f"{index_name('reports*')}, {index_name('quarantine*')} and {index_name('notes*')}."
         )
     busy = status == 429 or status >= 500
     advice = "; try again later, or give it more memory" if busy else ""

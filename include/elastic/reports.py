@@ -141,6 +141,28 @@ def read_rows(
         return [hit["_source"] for hit in hits]
 
 
+def rows_before(client: Elasticsearch, analysis_name: str, report_type: str, day: date) -> list[Row]:
+    """The rows of the report of the latest date before `day`, in its own order; none where there is no such report."""
+    wanted: Row = {"report_name": analysis_name, "type": report_type}
+    headers = _all_of(**wanted, is_header=True)
+    headers["bool"]["filter"].append({"range": {"report_date": {"lt": day.isoformat()}}})
+    with plainly(client, "reading the report before"):
+        found = client.search(
+            index=index_name(REPORTS),
+            routing=analysis_name,
+            query=headers,
+            sort=[{"report_date": "desc"}],
+            source_includes=["report_date", "version"],
+            size=1,
+        )["hits"]["hits"]
+        if not found:
+            return []
+        version = found[0]["_source"]
+        query = _all_of(**wanted, is_header=False, report_date=version["report_date"], version=version["version"])
+        hits = _search_all(client, REPORTS, query, routing=analysis_name, sort="row")
+        return [hit["_source"] for hit in hits]
+
+
 def recover_reports(client: Elasticsearch) -> int:
     """Put right what a crash left half done, and make it visible; how many reports needed it.
 

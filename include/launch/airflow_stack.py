@@ -41,6 +41,7 @@ def airflow_environment(
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": f"{root}/dags",
+        "AIRFLOW__CORE__EXECUTOR": "include.launch.executor.LocalExecutor",
         "AIRFLOW__CORE__PLUGINS_FOLDER": f"{root}/plugins",
         "AIRFLOW__CORE__PARALLELISM": parallel,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",

@@ -12,14 +12,15 @@ HEAD = """\
 
 What every report counts, and how. Days, weeks and months are those of `BUSINESS_TIMEZONE`, weeks begin on `WEEK_START`.
 A field that is missing from a row is unknown; zero means zero. Every report is computed for `all` and for each value of
-each dimension column, as though only the sessions with that value existed.
+each dimension column, as though only the sessions with that value existed; those about the pipeline itself, which come
+last, for `all` alone.
 """
 
 
 def render() -> str:
     """The text of `docs/metrics.md`."""
     parts = [HEAD, "## Fields shared by all reports\n", _fields_table(SHARED_FIELDS)]
-    for analysis in catalogue.analyses():
+    for analysis in catalogue.reporting():
         module = analysis.module
         parts += [f"## {analysis.title}\n", _text(analysis.doc)]
         parts += [_report(report_type) for report_type in module.REPORTS]

@@ -12,6 +12,9 @@ the data do not determine a parameter. Here
   day; Pareto/NBD, whose likelihood costs many times as much, stays with the cells where there are many customers;
 - parameters stay within bounds. Starts are tried in a fixed order, then the same with a small penalty; the first that
   ends inside the bounds is taken, else the best. What went wrong is in `warnings`, never an exception;
+- `intervals` of the parameters follow from how sharply the likelihood falls off around them (observed information in
+  the logarithms of the parameters, so that no interval reaches below zero). Where it does not fall off in some
+  direction, or a parameter lies at a bound, there are none;
 - expectations that overflow or cancel out are replaced by what a customer who does not leave would order, weighed with
   P(alive), and none is ever above that, which is their mathematical limit.
 
@@ -31,7 +34,7 @@ import warnings as python_warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 from typing import Any, Literal
 
@@ -40,7 +43,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit, gammaln
-from scipy.stats import nbinom
+from scipy.stats import nbinom, norm
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from include.measures.purchase_model import MOST_PATTERNS, Patterns, fit_purchase_model, log_likelihood, patterns
@@ -72,6 +75,8 @@ SPEND_AGREES_WITHIN = 2.0  # a Gamma-Gamma mean further than this factor from th
 FEWEST_FOR_SPEND = 3
 QUADRATURE_POINTS = 32
 SINGULAR = 1e-5  # the formulas divide by a - 1 and s - 1
+SLOPE_STEP, VALUE_STEP = 1e-4, 1e-2  # of a logarithm, between which slopes, or values, are compared
+LEAST_CURVATURE = 1e-10  # of the flattest direction beside the sharpest; below it, the likelihood is flat
 
 
 @dataclass(frozen=True)
@@ -223,26 +228,44 @@ class SpendModel:
         return np.asarray(p * p * inverse_square, "float64"), np.asarray(p * inverse_square, "float64")
 
 
+Intervals = dict[str, tuple[float, float]]
+
+
 @dataclass
 class OrderFit:
-    """What fitting came to; there is no model where nobody came back."""
+    """What fitting came to; there is no model where nobody came back.
+
+    `curvature` has the second derivatives of the negative log-likelihood in the logarithms of the parameters; it takes
+    a moment, and is missing where the data do not determine the parameters.
+    """
 
     model: OrderModel | None
     warnings: list[str] = field(default_factory=list)
+    curvature: Callable[[], Floats] | None = None
+
+    def intervals(self, confidence_level: float) -> Intervals:
+        """Both ends of each parameter's interval; empty where there is none."""
+        return _intervals(self.model.parameters if self.model else None, self.curvature, confidence_level)
 
 
 @dataclass
 class SpendFit:
-    """What fitting came to; there is no model where nothing was ever paid."""
+    """What fitting came to; there is no model where nothing was ever paid. `curvature`: as in `OrderFit`."""
 
     model: SpendModel | None
     warnings: list[str] = field(default_factory=list)
+    curvature: Callable[[], Floats] | None = None
+
+    def intervals(self, confidence_level: float) -> Intervals:
+        """Both ends of each parameter's interval; empty where there is none."""
+        return _intervals(self.model.parameters if self.model else None, self.curvature, confidence_level)
 
 
 def fit_orders(customers: pd.DataFrame, kind: OrderKind, *, start: Mapping[str, float] | None = None) -> OrderFit:
     """Fit on `further_orders`, `recency_days`, `age_days` and `number` (of customers who have them).
 
-    `start` are the parameters of an earlier fit of the same kind: tried first.
+    `start` are the parameters of an earlier fit of the same kind. It is tried last, where no other start ends well, so
+    that the same data have the same answer whatever was fitted before.
     """
     keys = ["further_orders", "recency_days", "age_days"]
     counted = customers[[*keys, "number"]].astype("int64").groupby(keys)["number"].sum().reset_index()
@@ -250,26 +273,27 @@ def fit_orders(customers: pd.DataFrame, kind: OrderKind, *, start: Mapping[str, 
     first = estimate.model
     if first is None:
         return OrderFit(None, estimate.warnings)
-    starts = [dict(start)] if start else []
+    earlier = [dict(start)] if start else []
     if kind == "pareto_nbd":
         alpha = first.alpha_days / DAYS
-        starts += [
+        starts = [
             {"r": first.r, "alpha": alpha, "s": 0.5, "beta": alpha},
             {"r": 1.0, "alpha": alpha, "s": 1.0, "beta": alpha},
         ]
-        return _fit_pareto(_weekly(patterns(counted)), starts)
+        return _fit_pareto(_weekly(patterns(counted)), [*starts, *earlier])
     own = {"r": first.r, "alpha": first.alpha_days / DAYS, "a": first.a, "b": first.b}
     exact = _weekly(_by_the_day(counted))
     if len(exact.number) <= MOST_PATTERNS or estimate.warnings:
         likelihood = log_likelihood(exact, kind, **own)[0]
-        return OrderFit(OrderModel(kind, own, likelihood), _in_our_words(estimate.warnings))
-    return _fit_by_the_day(exact, kind, [*starts, own])
+        curvature = None if estimate.warnings else _order_curvature(exact, kind, own)
+        return OrderFit(OrderModel(kind, own, likelihood), _in_our_words(estimate.warnings), curvature)
+    return _fit_by_the_day(exact, kind, [own, *earlier])
 
 
 def fit_spend(customers: pd.DataFrame, *, start: Mapping[str, float] | None = None) -> SpendFit:
     """Fit on `spend_orders` (orders with an amount above zero), `mean_amount` and `number` of customers.
 
-    Customers without such an order are left out.
+    Customers without such an order are left out. `start`: as in `fit_orders`.
     """
     paid = customers[(customers["spend_orders"] > 0) & (customers["mean_amount"] > 0)]
     if not len(paid):
@@ -294,8 +318,8 @@ def fit_spend(customers: pd.DataFrame, *, start: Mapping[str, float] | None = No
 
     loss = value_and_grad(lambda logarithms: likelihood(logarithms, x, scaled, number, 0.0))
     bounds = [(-BOUND, BOUND + 2), (float(np.log(LOWEST_Q)), BOUND), (-BOUND, BOUND + 2)]
-    starts = [_logarithms(start, SPEND_PARAMETERS, {"v": mean})] if start else []
-    starts += [np.log([6.0, 4.0, 0.5]), np.log([1.0, 2.0, 1.0])]
+    starts = [np.log([6.0, 4.0, 0.5]), np.log([1.0, 2.0, 1.0])]
+    starts += [_logarithms(start, SPEND_PARAMETERS, {"v": mean})] if start else []
     done = _minimised(loss, starts, bounds, with_gradient=True)
     p, q, v = (float(value) for value in np.exp(done.at))
     found = []
@@ -309,7 +333,8 @@ def fit_spend(customers: pd.DataFrame, *, start: Mapping[str, float] | None = No
     parameters = {"p": p, "q": q, "v": v * mean}
     with _quietly():
         whole = -float(likelihood(np.log([p, q, v * mean]), x, m, number, 0.0)) * n
-    return SpendFit(SpendModel(parameters, whole, n, mean), found)
+    curvature = partial(_curvature_of_slope, lambda at: n * loss(at)[1], done.at) if done.certain else None
+    return SpendFit(SpendModel(parameters, whole, n, mean), found, curvature)
 
 
 _FITTERS: dict[OrderKind, str] = {
@@ -326,6 +351,11 @@ class _Minimum:
     inside: bool
     penalty: float
     still_improving: bool
+
+    @property
+    def certain(self) -> bool:
+        """Whether this is where the likelihood itself is highest."""
+        return self.inside and not self.penalty and not self.still_improving
 
 
 def _fit_by_the_day(exact: Patterns, kind: BetaKind, starts: Sequence[Mapping[str, float]]) -> OrderFit:
@@ -375,7 +405,8 @@ def _order_fit(
         warnings.append(f"The {title} model could only be fitted with a penalty on extreme parameters.")
     if done.still_improving:
         warnings.append(f"The {title} model was still improving when it stopped: it is a rough guess.")
-    return OrderFit(OrderModel(kind, own, likelihood), warnings)
+    curvature = _order_curvature(found, kind, own) if done.certain else None
+    return OrderFit(OrderModel(kind, own, likelihood), warnings, curvature)
 
 
 def _minimised(
@@ -429,6 +460,66 @@ def _minimised(
                 best = one
     assert best is not None
     return best
+
+
+def _intervals(
+    parameters: Mapping[str, float] | None, curvature: Callable[[], Floats] | None, confidence_level: float
+) -> Intervals:
+    """Of each parameter, by the normal approximation to its logarithm."""
+    if parameters is None or curvature is None:
+        return {}
+    with _quietly():
+        half = float(norm.ppf((1 + confidence_level) / 2)) * _standard_errors(curvature())
+        ends = {
+            name: (value * float(np.exp(-width)), value * float(np.exp(width)))
+            for (name, value), width in zip(parameters.items(), half, strict=True)
+        }
+    return {name: pair for name, pair in ends.items() if np.isfinite(pair).all()}
+
+
+def _standard_errors(curvature: Floats) -> Floats:
+    """The roots of the diagonal of the inverse; missing where it is flat, or bends the wrong way, in some direction."""
+    if np.isfinite(curvature).all():
+        sharpness, directions = np.linalg.eigh((curvature + curvature.T) / 2)
+        if sharpness[0] > LEAST_CURVATURE * sharpness[-1]:
+            return np.asarray(np.sqrt((directions**2 / sharpness).sum(axis=1)), "float64")
+    return np.full(len(curvature), np.nan)
+
+
+def _order_curvature(found: Patterns, kind: OrderKind, parameters: Mapping[str, float]) -> Callable[[], Floats]:
+    """What computes the curvature at these parameters, times of both in weeks."""
+    at = np.log([parameters[name] for name in PARAMETERS[kind]])
+    if kind == "pareto_nbd":
+        x = found.x[found.place]
+
+        def value(logarithms: Floats) -> float:
+            each = _pareto_log_likelihoods(np.exp(logarithms), x, found.recency, found.age)
+            return -float((found.number * each).sum())
+
+        return partial(_curvature_of_value, value, at)
+
+    def slope(logarithms: Floats) -> Floats:
+        return np.asarray(-log_likelihood(found, kind, *np.exp(logarithms))[1] * np.exp(logarithms), "float64")
+
+    return partial(_curvature_of_slope, slope, at)
+
+
+def _curvature_of_slope(slope: Callable[[Floats], Floats], at: Floats) -> Floats:
+    steps = SLOPE_STEP * np.eye(len(at))
+    return np.array([(slope(at + step) - slope(at - step)) / (2 * SLOPE_STEP) for step in steps])
+
+
+def _curvature_of_value(value: Callable[[Floats], float], at: Floats) -> Floats:
+    """The second derivatives by differences: four values for each pair of parameters, two for each by itself."""
+    steps = VALUE_STEP * np.eye(len(at))
+    found = np.zeros((len(at), len(at)))
+    middle = value(at)
+    for row, one in enumerate(steps):
+        found[row, row] = (value(at + one) - 2 * middle + value(at - one)) / VALUE_STEP**2
+        for column, other in enumerate(steps[:row]):
+            corners = value(at + one + other) - value(at + one - other) - value(at - one + other)
+            found[row, column] = found[column, row] = (corners + value(at - one - other)) / (4 * VALUE_STEP**2)
+    return found
 
 
 def _pareto_log_likelihoods(parameters: Floats, x: Floats, recency: Floats, age: Floats) -> Floats:

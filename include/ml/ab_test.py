@@ -204,9 +204,10 @@ def _effect_panels(name: str, title: str) -> tuple[Panel, ...]:
                 y_title=units[outcome][0],
                 format=units[outcome][1],  # type: ignore[arg-type]
                 where={"comparison": MATCHED, "outcome": outcome},
+                whisker=("ci_low", "ci_high"),
                 limit=20,
-                how_to_read=f"How much more the users' {outcome} grew than those of matched controls; the tooltip has "
-                "the interval, and where it holds zero nothing was found.",
+                how_to_read=f"How much more the users' {outcome} grew than those of matched controls; where the line, "
+                "the interval, crosses zero (grey bars) nothing was found.",
             )
             for outcome in OUTCOMES
         ),

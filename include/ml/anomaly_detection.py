@@ -130,10 +130,11 @@ def _line(title: str, series: str, unit: str, **where: str | int | bool) -> Pane
         y=("actual", "expected"),
         series_titles={"actual": "Actual", "expected": "Expected"},
         band=("band_low", "band_high"),
+        marked="is_anomaly",
         x_title="Day",
         y_title=unit,
         where={"series": series, **where},
-        how_to_read="The band holds all but a few ordinary days (95 % by default); far outside it is an anomaly.",
+        how_to_read="The band holds all but a few ordinary days (95 % by default); large points are the anomalies.",
     )
 
 
@@ -165,6 +166,7 @@ REPORTS: tuple[ReportType, ...] = (
                 format="decimal",
                 width=12,
                 how_to_read="What is odd on each series' newest complete day; an empty table is good news.",
+                when_empty="Nothing is odd on the newest complete day of any series.",
             ),
             Panel(
                 title="Newest day of each series",

@@ -1,6 +1,7 @@
 """Customer lifetime value: who is still a customer, what each will order and spend, and what comes in per day.
 
-    sessions  ->  candidates with their holdout errors, tenths and tracking; value segments; daily revenue ahead
+    sessions  ->  candidates with their holdout errors, tenths and tracking; the parameters in use with their intervals;
+                  value segments; daily revenue ahead
     (`customer_scores`: one row per customer)
 
 Three models of when customers order compete: BG/NBD, modified BG/NBD and Pareto/NBD (Fader, Hardie & Lee 2005;
@@ -12,6 +13,10 @@ day are one.
 
 What an order brings follows the Gamma-Gamma model (Fader & Hardie 2013), fitted on the orders after the first whose
 amount is above zero. Orders of nothing and refunds are taken off afterwards, by the share of revenue that they cost.
+
+The models are compared with those of the report before (of the latest earlier report date): a parameter that has
+changed by more than half, or another model that is used now, is a warning. The earlier parameters are also where
+fitting starts when no start of its own ends well; otherwise the answer does not depend on what ran before.
 
 Intervals of a customer hold what the customer may do, not what is unsure about the parameters: with many customers the
 latter is small, with few it is not. Customer lifetime value is the expected revenue of the next CLV_VALUE_DAYS,
@@ -54,6 +59,7 @@ from include.measures.customer_value import (
     predicted,
 )
 from include.measures.dimension import by_dimension
+from include.measures.drift import drifted, known, since
 from include.measures.holdout import errors, tenths
 from include.measures.lifetimes_models import (
     ORDER_KINDS,
@@ -86,7 +92,6 @@ SPEND = "Gamma-Gamma"
 BEFORE_HOLDOUT, ALL_DAYS = "before the holdout period", "all days"
 SHORTEST_HOLDOUT_DAYS = 7
 CORRELATION_LIMIT = 0.2  # beyond it, what customers spend is not independent of how often they order
-DRIFT_LIMIT = 1.5  # a parameter that changed by more than this factor
 MODEL_PARAMETERS = ("r", "alpha", "a", "b", "s", "beta", "p", "q", "v")
 ERRORS = ("mean_absolute_error", "root_mean_square_error", "bias", "poisson_deviance", "normalised_gini")
 SCORES = (
@@ -106,6 +111,8 @@ FIELDS: dict[str, Field] = {
     "window_end": Field("date", "last day of the data the model was fitted on"),
     "log_likelihood": Field("double", "of all customers, times in weeks"),
     **{f"model_{name}": Field("double", f"the model's parameter {name}, times in weeks") for name in MODEL_PARAMETERS},
+    "parameter": Field("keyword", "a parameter of the model"),
+    "estimate": Field("double", "the parameter's value: most likely for these data, times in weeks"),
     "mean_absolute_error": Field("double", "mean of |predicted - actual| orders of a customer", "orders"),
     "root_mean_square_error": Field("double", "root of the mean square of predicted - actual orders", "orders"),
     "bias": Field("double", "mean of predicted - actual orders of a customer in the holdout", "orders"),
@@ -175,6 +182,24 @@ REPORTS: tuple[ReportType, ...] = (
                 format="decimal",
                 width=12,
                 how_to_read="The parameters behind all predictions, fitted on all days; times are in weeks.",
+            ),
+        ),
+    ),
+    ReportType(
+        "model_parameters",
+        "Parameters of the models in use",
+        ("dimension", "model", "parameter", "estimate", "ci_low", "ci_high", "n"),
+        ("dimension", "model", "parameter"),
+        (
+            Panel(
+                title="How sure the parameters are",
+                mark="table",
+                y="estimate",
+                columns=("model", "parameter", "estimate", "ci_low", "ci_high", "n"),
+                format="decimal",
+                width=12,
+                how_to_read="Each parameter with its confidence interval, times in weeks; where there is no "
+                "interval, the data do not determine it.",
             ),
         ),
     ),
@@ -375,6 +400,8 @@ SETTINGS: dict[str, object] = {
     "new_customer_days": configs.CLV_NEW_CUSTOMER_DAYS,
 }
 
+PREVIOUS = {"previous_models": "models"}  # argument: the report of the latest earlier date whose rows it takes
+
 
 @dataclass(frozen=True)
 class _Settings:
@@ -424,8 +451,8 @@ def clv_prediction(
 ) -> dict[str, Report]:
     """Every report of this module, from what was known at the end of `as_of`.
 
-    `previous_models` are the rows of an earlier `models` report: its parameters are where fitting starts, and a
-    parameter that has changed by more than half is a warning.
+    `previous_models` are the rows of an earlier `models` report: a parameter that has changed by more than half is a
+    warning, and where no start of its own ends well, fitting starts from there.
     """
     settings = _Settings(
         confidence_level, value_days, annual_discount_rate, forecast_days, history_days, new_customer_days
@@ -440,12 +467,12 @@ def clv_prediction(
         number = int(str(code))
         before = {
             str(row["model"]): {
-                name: float(row[f"model_{name}"]) for name in MODEL_PARAMETERS if _is_known(row.get(f"model_{name}"))
+                name: value for name in MODEL_PARAMETERS if np.isfinite(value := known(row.get(f"model_{name}")))
             }
             for row in previous_models
             if row["dimension"] == seen.labels[number] and row["data_window"] == ALL_DAYS
         }
-        studies[number] = _study(own, of_series[number], today, cuts[number], settings, before)
+        studies[number] = _study(own, of_series[number], today, cuts[number], settings, before, since(previous_models))
     said = definition(
         tables,
         as_of=as_of,
@@ -461,6 +488,7 @@ def clv_prediction(
     headline: dict[str, float] = studies[0].kpis if 0 in studies else {}
     order = {
         "model": [*ORDER_KINDS.values(), SPEND, NAIVE],
+        "parameter": list(MODEL_PARAMETERS),
         "data_window": [BEFORE_HOLDOUT, ALL_DAYS],
         "clv_segment": list(SEGMENTS),
     }
@@ -649,6 +677,7 @@ def _study(
     cut: int,
     settings: _Settings,
     previous: Mapping[str, Mapping[str, float]],
+    since_when: str,
 ) -> _Study:
     """Everything about one dimension value."""
     candidates, cells = _candidates(customers, cut, today, previous)
@@ -657,9 +686,11 @@ def _study(
     orders = fit_orders(order_history(customers, today), kind, start=previous.get(chosen))
     spend = fit_spend(_spend(customers), start=previous.get(SPEND))
     found = _Study(kind, orders, spend, _paid_share(customers), {})
-    found.warnings = _warnings(customers, candidates, found, previous)
+    found.warnings = _warnings(customers, candidates, found)
+    found.warnings += _changes(found, previous, since_when)
     first = int(customers["first"].min())
     found.frames["models"] = _models(candidates, cells, found, customers, (first, cut, today))
+    found.frames["model_parameters"] = _model_parameters(found, len(customers), settings.confidence_level)
     judged = [one for one in candidates if one.fit.model is not None]
     z = float(norm.ppf((1 + settings.confidence_level) / 2))
     parts = []
@@ -704,7 +735,6 @@ def _warnings(
     customers: pd.DataFrame,
     candidates: Sequence[_Candidate],
     found: _Study,
-    previous: Mapping[str, Mapping[str, float]],
 ) -> list[str]:
     """What a reader must know before believing the numbers."""
     said = [*found.orders.warnings, *found.spend.warnings]
@@ -721,20 +751,42 @@ def _warnings(
                 f"How often customers order and what they spend are correlated ({correlation.statistic:.2f}), which "
                 "the Gamma-Gamma model rules out: expected revenue is too low at one end and too high at the other."
             )
-    fitted: list[tuple[str, Mapping[str, float] | None]] = [
-        (ORDER_KINDS[found.kind], found.orders.model.parameters if found.orders.model else None),
-        (SPEND, found.spend.model.parameters if found.spend.model else None),
-    ]
-    for name, parameters in fitted:
-        before = previous.get(name, {})
-        drifted = [
-            f"{one} from {before[one]:.4g} to {value:.4g}"
-            for one, value in (parameters or {}).items()
-            if one in before and not 1 / DRIFT_LIMIT < value / before[one] < DRIFT_LIMIT
-        ]
-        if drifted:
-            said.append(f"Parameters of the {name} model have drifted since the last report: {', '.join(drifted)}.")
     return list(dict.fromkeys(said))
+
+
+def _in_use(found: _Study) -> dict[str, OrderFit | SpendFit]:
+    """The fits on all days that have parameters, by the model's name."""
+    fits: dict[str, OrderFit | SpendFit] = {ORDER_KINDS[found.kind]: found.orders, SPEND: found.spend}
+    return {name: fit for name, fit in fits.items() if fit.model is not None and fit.model.parameters}
+
+
+def _changes(found: _Study, previous: Mapping[str, Mapping[str, float]], since_when: str) -> list[str]:
+    """What is different from the report before, as sentences."""
+    said = []
+    used = [title for title in ORDER_KINDS.values() if title in previous]
+    if used and found.orders.model is not None and ORDER_KINDS[found.kind] not in used:
+        said.append(f"Another model is used {since_when}: {ORDER_KINDS[found.kind]} instead of {used[0]}.")
+    for name, fit in _in_use(found).items():
+        assert fit.model is not None
+        moved = drifted(
+            previous.get(name, {}), fit.model.parameters or {}, names={one: one for one in MODEL_PARAMETERS}
+        )
+        if moved:
+            said.append(f"Parameters of the {name} model have drifted {since_when}: {', '.join(moved)}.")
+    return said
+
+
+def _model_parameters(found: _Study, customers: int, confidence_level: float) -> pd.DataFrame:
+    """One row per parameter of the models in use, with its interval where there is one."""
+    rows: list[dict[str, Any]] = []
+    for name, fit in _in_use(found).items():
+        assert fit.model is not None
+        ends = fit.intervals(confidence_level)
+        n = fit.model.n if isinstance(fit.model, SpendModel) else customers
+        for one, value in (fit.model.parameters or {}).items():
+            low, high = ends.get(one, (float("nan"), float("nan")))
+            rows.append({"model": name, "parameter": one, "estimate": value, "ci_low": low, "ci_high": high, "n": n})
+    return pd.DataFrame(rows)
 
 
 def _models(
@@ -928,7 +980,3 @@ def _empty(report_type: ReportType) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype="float64") for name in report_type.fields}).astype(
         {"dimension": "int64"}
     )
-
-
-def _is_known(value: Any) -> bool:
-    return value is not None and np.isfinite(float(value))

@@ -15,7 +15,9 @@ Segments are numbered by their revenue per customer: segment 1 is the most valua
 not depend on the order of the rows or on customers' names.
 
 `metric_clusters` groups the customers by each of the three alone. Movements compare the segments at the report date
-with those SEGMENTATION_MIGRATION_DAYS earlier, by the centres of the report date both times.
+with those SEGMENTATION_MIGRATION_DAYS earlier, by the centres of the report date both times. Where the number of
+segments, or the means of one of them, are not those of the report before (of the latest earlier report date), a warning
+says so.
 
 k-means finds groups in a single heap too. Where the silhouette is low, the segments are a useful cut through a
 continuum, not kinds of customers; docs/segmentation.md says more. RFM segments, whose rules can be read, are beside in
@@ -24,6 +26,7 @@ their own report.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -37,6 +40,7 @@ import configs
 from include.dashboards.panel import Panel
 from include.measures.clusters import Choice, Clusters, choose, clusters
 from include.measures.dimension import by_dimension
+from include.measures.drift import drifted, since
 from include.measures.observed import client_names, definition, observed
 from include.measures.periods import day_number
 from include.measures.rates import with_rate
@@ -240,6 +244,8 @@ SETTINGS: dict[str, object] = {
     "random_state": configs.SEGMENTATION_RANDOM_STATE,
 }
 
+PREVIOUS = {"previous_segments": "segments"}  # argument: the report of the latest earlier date whose rows it takes
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -264,8 +270,12 @@ def customer_segmentation(
     resamples: int = 10,
     migration_days: int = 30,
     random_state: int = 0,
+    previous_segments: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Report]:
-    """Every report of this module, from what was known at the end of `as_of`."""
+    """Every report of this module, from what was known at the end of `as_of`.
+
+    `previous_segments` are the rows of an earlier `segments` report, with which the segments are compared.
+    """
     seen = observed(tables, as_of=as_of, top_values=top_values)
     orders = seen.sessions.filter(seen.sessions.is_order).drop("instant", "id", "hour")
     values = _values(by_dimension(orders, seen.dimensions), as_of, migration_days)
@@ -286,7 +296,8 @@ def customer_segmentation(
         frames = _frames(own, found, confidence_level, min(sample_customers, len(own)))
         for name, frame in frames.items():
             parts[name].append(frame.assign(dimension=number))
-        warnings[number] = _warnings(found)
+        before = [row for row in previous_segments if row["dimension"] == seen.labels[number]]
+        warnings[number] = [*_warnings(found), *_changes(frames["segments"], before, since(previous_segments))]
     said = definition(
         tables,
         as_of=as_of,
@@ -510,6 +521,24 @@ def _warnings(found: Segmentation) -> list[str]:
         said.append(f"The segments are not separate (silhouette {used.silhouette:.2f}): they cut through one heap.")
     if used.stability < WEAK_STABILITY:
         said.append(f"The segments are not stable (adjusted Rand index {used.stability:.2f} over resamples).")
+    return said
+
+
+def _changes(segments: pd.DataFrame, before: Sequence[Mapping[str, Any]], since_when: str) -> list[str]:
+    """What is different from the report before: other segments, or the same with other customers in them."""
+    if not before:
+        return []
+    if len(segments) != len(before):
+        number = f"There are {len(segments)} segments instead of {len(before)} {since_when}"
+        return [f"{number}: segments of one number are not the same customers."]
+    earlier = {str(row["customer_segment"]): row for row in before}
+    said = []
+    for row in segments.to_dict("records"):
+        names = {name: name.replace("_", " ") for name in MEANS}
+        now = {str(name): value for name, value in row.items()}
+        moved = drifted(earlier.get(str(row["customer_segment"]), {}), now, names=names)
+        if moved:
+            said.append(f"Means of {row['customer_segment']} have drifted {since_when}: {', '.join(moved)}.")
     return said
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import configs
 from include import catalogue
 from include.elastic.client import connect
-from include.elastic.reports import write_report, write_skipped
-from include.pipeline.run import Run, run_from_context, said_plainly
+from include.elastic.reports import rows_before, write_report, write_skipped
+from include.pipeline.record import recorded
+from include.pipeline.run import Run, run_from_context
 from include.pipeline.stage import staged_snapshot
 from include.problem import Problem
 from include.schemas.reports import Report
@@ -31,7 +33,7 @@ def analyse(context: Context, name: str, staged: dict[str, Any]) -> dict[str, An
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
-    with said_plainly():
+    with recorded(context) as record:
         run = run_from_context(context)
         snapshot = staged_snapshot(staged)
         report_date = date.fromisoformat(staged["as_of"])
@@ -40,8 +42,10 @@ def analyse(context: Context, name: str, staged: dict[str, Any]) -> dict[str, An
             skip(name, reason, run=run, report_date=report_date)
             raise AirflowSkipException(reason)
         tables = snapshot.analysis_tables(dimensions=run.dimensions, week_start=configs.WEEK_START)
-        reports = compute(name, tables, as_of=report_date)
-        return write(name, reports, run=run, report_date=report_date)
+        reports = compute(name, tables, as_of=report_date, previous=previous_rows(name, report_date))
+        written = write(name, reports, run=run, report_date=report_date)
+        record.handled(sum(written["rows"].values()))
+        return written
 
 
 def why_skipped(name: str, snapshot: Snapshot) -> str:
@@ -58,11 +62,24 @@ def why_skipped(name: str, snapshot: Snapshot) -> str:
     return ""
 
 
-def compute(name: str, tables: Tables, *, as_of: date) -> dict[str, Report]:
-    """The reports of one analysis, with its settings from configs.py."""
+def previous_rows(name: str, report_date: date) -> dict[str, Any]:
+    """What an analysis with PREVIOUS compares itself with: per argument, the rows of its report before this one.
+
+    That is the one of the latest earlier report date, not the one that ran last: so a run of the same date, repeated,
+    gives the same reports.
+    """
+    asked: dict[str, str] = getattr(catalogue.analysis(name).module, "PREVIOUS", {})
+    if not asked:
+        return {}
+    client = connect()
+    return {argument: rows_before(client, name, report_type, report_date) for argument, report_type in asked.items()}
+
+
+def compute(name: str, tables: Tables, *, as_of: date, previous: Mapping[str, Any] | None = None) -> dict[str, Report]:
+    """The reports of one analysis, with its settings from configs.py and what `previous_rows` found."""
     module = catalogue.analysis(name).module
     function = getattr(module, name)
-    reports: dict[str, Report] = function(tables, as_of=as_of, **getattr(module, "SETTINGS", {}))
+    reports: dict[str, Report] = function(tables, as_of=as_of, **getattr(module, "SETTINGS", {}), **(previous or {}))
     declared = {report_type.type for report_type in module.REPORTS}
     if set(reports) != declared:
         raise Problem(

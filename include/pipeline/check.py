@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import configs
 from include import catalogue
+from include.dashboards.notes import ensure_notes
 from include.elastic.client import check_elasticsearch, connect
 from include.elastic.indexes import ensure_reports
 from include.elastic.reports import recover_reports
-from include.pipeline.run import run_from_context, said_plainly
+from include.pipeline.alone import require_alone
+from include.pipeline.record import recorded
+from include.pipeline.run import run_from_context
 from include.problem import Problem
 from include.sources.definition import load_sources
 from include.sources.read import check_source
@@ -28,8 +31,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def check(context: Context) -> dict[str, Any]:
-    """What was found of Elasticsearch and of each source; one `Problem` that lists all troubles, one line each."""
+def check(context: Context, *, not_beside: str, retry: bool) -> dict[str, Any]:
+    """What was found of Elasticsearch and of each source; one `Problem` that lists all troubles, one line each.
+
+    `not_beside` is the DAG of which no run may be at work, and `retry` whether this one waits for it.
+    """
     troubles: list[Problem] = []
 
     def attempt(what: str, look: Callable[[], Any]) -> Any:
@@ -42,7 +48,8 @@ def check(context: Context) -> dict[str, Any]:
         log.info("%s: %s", what, found)
         return found
 
-    with said_plainly():
+    with recorded(context):
+        require_alone(context, not_beside, retry=retry)
         attempt("parameters", lambda: run_from_context(context))
         elasticsearch = attempt("Elasticsearch", lambda: check_elasticsearch(connect()))
         attempt("staging", lambda: require_writable(configs.STAGING_URL))
@@ -61,9 +68,10 @@ def check(context: Context) -> dict[str, Any]:
 
 
 def _prepare_reports() -> None:
-    """Make the index `reports` with the fields of every analysis, and heal what a crash left in it."""
+    """Make the index `reports` with the fields of every report, and heal what a crash left in it."""
     client = connect()
-    ensure_reports(client, {one.name: getattr(one.module, "FIELDS", {}) for one in catalogue.analyses()})
+    ensure_reports(client, {one.name: getattr(one.module, "FIELDS", {}) for one in catalogue.reporting()})
+    ensure_notes(client)  # Kibana's charts ask for notes, and complain where there is no such index
     healed = recover_reports(client)
     if healed:
         log.warning("%d reports of an interrupted run were put right.", healed)

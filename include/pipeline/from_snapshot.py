@@ -30,11 +30,11 @@ def index_downloads(staged: Reference) -> Reference:
 def analyse(name: str, staged: Reference) -> Reference:
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from include.pipeline.run import run_from_context, said_plainly
+    from include.pipeline.record import recorded
 
     context = get_current_context()
-    with said_plainly():  # before anything heavy is imported for nothing
-        if name not in run_from_context(context).analyses:
+    if name not in context["params"]["analyses"]:  # before anything heavy is imported for nothing
+        with recorded(context):
             raise AirflowSkipException(f"{name} was not chosen for this run; its latest reports stay.")
     from include.pipeline.analyse import analyse
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from include.elastic.client import connect
 from include.elastic.load import Loaded, load_downloads, load_orders
-from include.pipeline.run import run_from_context, said_plainly
+from include.pipeline.record import recorded
+from include.pipeline.run import run_from_context
 from include.pipeline.stage import staged_snapshot
 from include.progress import Progress
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def index_orders(context: Context, staged: dict[str, Any]) -> dict[str, Any]:
     """Bring `orders` to the staged snapshot; how many documents it holds, and what became of those sent."""
-    with said_plainly():
+    with recorded(context) as record:
         run = run_from_context(context)
         snapshot = staged_snapshot(staged)
         with snapshot.connect() as connection, Progress("index_orders", unit="documents") as progress:
@@ -29,12 +30,13 @@ def index_orders(context: Context, staged: dict[str, Any]) -> dict[str, Any]:
                 refresh_key=run.key if run.full_refresh else None,
                 progress=progress.advance,
             )
+        record.handled(loaded.sent)
         return _described("orders", loaded)
 
 
 def index_downloads(context: Context, staged: dict[str, Any]) -> dict[str, Any]:
     """Bring `downloads` to the staged snapshot, keeping the scores that customers have."""
-    with said_plainly():
+    with recorded(context) as record:
         run = run_from_context(context)
         snapshot = staged_snapshot(staged)
         total = snapshot.counts["customers"]
@@ -46,6 +48,7 @@ def index_downloads(context: Context, staged: dict[str, Any]) -> dict[str, Any]:
                 refresh_key=run.key if run.full_refresh else None,
                 progress=progress.advance,
             )
+        record.handled(loaded.sent)
         return _described("downloads", loaded)
 
 

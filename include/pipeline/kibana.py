@@ -7,9 +7,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import configs
-from include.pipeline.run import said_plainly
+from include.pipeline.record import recorded
 
 if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
     from include.dashboards.kibana_import import Kibana
 
 log = logging.getLogger(__name__)
@@ -18,7 +20,7 @@ UTC = "UTC"
 UTC_ZONES = (UTC, "Etc/UTC", "GMT", "Etc/GMT")
 
 
-def import_dashboards() -> dict[str, Any]:
+def import_dashboards(context: Context) -> dict[str, Any]:
     """Import data views, saved searches and dashboards into KIBANA_SPACE; how many, and how many were replaced.
 
     Skipped, with the reason in the log, where KIBANA_URL is empty.
@@ -28,7 +30,7 @@ def import_dashboards() -> dict[str, Any]:
     from include.dashboards.kibana import saved_objects
     from include.dashboards.kibana_import import connect_kibana
 
-    with said_plainly():
+    with recorded(context) as record:
         if not configs.KIBANA_URL:
             raise AirflowSkipException("KIBANA_URL is empty: there is no Kibana to bring the dashboards to.")
         with closing(connect_kibana(configs.KIBANA_URL, configs.KIBANA_SPACE)) as kibana:
@@ -42,6 +44,7 @@ def import_dashboards() -> dict[str, Any]:
                 imported.overwritten,
             )
             zone = _time_zone(kibana)
+            record.handled(imported.objects)
         return {"space": space, "objects": imported.objects, "replaced": imported.overwritten, "time_zone": zone}
 
 

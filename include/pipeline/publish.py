@@ -15,7 +15,9 @@ from include.elastic.load import write_scores
 from include.elastic.reports import publish_reports
 from include.pipeline.alert import send_alerts
 from include.pipeline.analyse import why_skipped
-from include.pipeline.run import Run, run_from_context, said_plainly
+from include.pipeline.record import recorded
+from include.pipeline.run import Run, run_from_context
+from include.pipeline.run_reports import write_run_reports
 from include.pipeline.stage import staged_snapshot
 from include.pipeline.window import window
 from include.problem import Problem
@@ -41,14 +43,15 @@ def publish(
     *,
     moves_watermarks: bool = True,
 ) -> dict[str, Any]:
-    """Show the reports, write the scores, and return the run's sum: rows, documents, reports.
+    """Show the reports, that of the runs among them, write the scores, and return the run's sum: rows, documents,
+    reports of analyses.
 
     `analysed` is what each analysis returned, None where it was skipped or failed. Raises a `Problem` that names the
     analyses that failed, after the others' reports are out.
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
-    with said_plainly():
+    with recorded(context) as record:
         run = run_from_context(context)
         if run.dry_run:
             raise AirflowSkipException("A dry run publishes nothing.")
@@ -60,9 +63,11 @@ def publish(
         chosen = [name for name in run.analyses if not why_skipped(name, snapshot)]
         done = {name: result for name, result in analysed.items() if result is not None}
         _write_scores(snapshot, [name for name in chosen if name in done], as_of=date.fromisoformat(staged["as_of"]))
-        publish_reports(connect())
-        send_alerts(context, [sentence for result in done.values() for sentence in result.get("alerts", [])])
         summary = _summary(run, staged, validated, indexed, done)
+        write_run_reports(context, run, summary)
+        publish_reports(connect())
+        record.handled(summary["report_rows"])
+        send_alerts(context, [sentence for result in done.values() for sentence in result.get("alerts", [])])
         with written_aside(run.folder / "summary.json") as file:
             file.write_text(json.dumps(summary, indent=2), encoding="utf-8")
         failed = [name for name in chosen if name not in done]
@@ -119,6 +124,7 @@ def _summary(
     return {
         "run_id": run.run_id,
         "as_of": staged["as_of"],
+        "newest_day": staged.get("newest_day"),
         "snapshot": staged["version"],
         "sources": {one["name"]: one for one in validated if one},
         "staged": staged["counts"],

@@ -21,7 +21,8 @@ import configs
 from include.elastic.bulk import bulk_write
 from include.elastic.client import connect, index_name, plainly
 from include.elastic.indexes import ensure
-from include.pipeline.run import run_from_context, said_plainly
+from include.pipeline.record import recorded
+from include.pipeline.run import run_from_context
 from include.quality.quarantine import QuarantinedRun, forget_old, quarantined_run, rows_of
 from include.schemas.indexes import quarantine_mapping
 
@@ -43,13 +44,14 @@ def index_quarantine(context: Context, extracted: list[dict[str, Any] | None]) -
 
     `extracted` is what the extractions returned, None of those that failed.
     """
-    with said_plainly():
+    with recorded(context) as record:
         run = run_from_context(context)
         client = connect()
         read = {one["name"]: int(one["read"]) for one in extracted if one is not None}
         began = run.started_at.astimezone(UTC).replace(tzinfo=None)
         documents = index_run(client, run.key, read=read, run_id=run.run_id, quarantined_at=began)
         forget(client, before=began - timedelta(days=configs.QUARANTINE_RETENTION_DAYS))
+        record.handled(documents)
         return {"name": QUARANTINE, "index": index_name(QUARANTINE), "documents": documents}
 
 

@@ -9,11 +9,13 @@ import configs
 from include.elastic.client import connect
 from include.pipeline.publish import publish
 from include.pipeline.quarantine import index_again
-from include.pipeline.run import run_from_context, said_plainly
+from include.pipeline.record import recorded
+from include.pipeline.run import run_from_context
 from include.pipeline.stage import stage
 from include.problem import Problem
 from include.quality.quarantine import QuarantinedRun, quarantined_run, quarantined_runs
 from include.quality.replay import Replayed, mark, revalidate, runs_of
+from include.schemas.run_facts import SourceFacts
 from include.sources.definition import load_sources
 from include.sources.read import value_format
 from include.staging.snapshot import load_snapshot
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def revalidate_all(context: Context) -> list[dict[str, Any]]:
     """What became of the quarantined rows of each configured source: customers first, as sessions refer to them."""
-    with said_plainly():
+    with recorded(context) as record:
         run = run_from_context(context)
         params = context["params"]
         snapshot = load_snapshot()
@@ -53,6 +55,8 @@ def revalidate_all(context: Context) -> list[dict[str, Any]]:
                 source.name, f"{replayed.considered:,}", f"{replayed.loaded:,}", f"{replayed.staged:,}",
                 f"{replayed.left:,}", ", ".join(f"{n:,} × {rule}" for rule, n in replayed.by_rule.items()) or "none",
             )  # fmt: skip
+        facts = [SourceFacts(one.name, one.kind, one.considered, one.loaded, one.left) for one in found]
+        record.handled(sum(one.considered for one in found), facts)
         return [one.as_reference() for one in found]
 
 
@@ -71,7 +75,10 @@ def stage_replayed(context: Context, replayed: list[dict[str, Any]]) -> dict[str
 
     # Rows that are staged already count: whoever staged them may have been killed before they were indexed.
     if not any(one["loaded"] for one in replayed):
-        raise AirflowSkipException("No quarantined row passes, so there is nothing to load; the log before says why.")
+        with recorded(context):
+            raise AirflowSkipException(
+                "No quarantined row passes, so nothing is to be loaded; the log before says why."
+            )
     return stage(context, replayed)
 
 
@@ -86,7 +93,8 @@ def publish_replayed(
     from airflow.sdk.exceptions import AirflowSkipException
 
     if staged is None and replayed is not None and not any(one["loaded"] for one in replayed):
-        raise AirflowSkipException("Nothing was loaded, so the reports are as they were.")
+        with recorded(context):
+            raise AirflowSkipException("Nothing was loaded, so the reports are as they were.")
     return publish(context, staged, [*(replayed or ())], indexed, analysed, moves_watermarks=False)
 
 
@@ -94,7 +102,7 @@ def mark_all(context: Context, replayed: list[dict[str, Any]]) -> dict[str, int]
     """Write into the quarantine, and into its index, what is loaded now and why the rest is not; how many rows each."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    with said_plainly():
+    with recorded(context) as record:
         if run_from_context(context).dry_run:
             raise AirflowSkipException("A dry run changes nothing.")
         touched: dict[str, None] = {}
@@ -105,4 +113,6 @@ def mark_all(context: Context, replayed: list[dict[str, Any]]) -> dict[str, int]
                     mark(run, one["name"], one["verdicts"])
                     touched[key] = None
         index_again(connect(), touched)
-        return {name: sum(one[name] for one in replayed) for name in ("considered", "loaded", "left")}
+        marked = {name: sum(one[name] for one in replayed) for name in ("considered", "loaded", "left")}
+        record.handled(marked["considered"])
+        return marked

@@ -48,14 +48,12 @@ class Run:
     @property
     def key(self) -> str:
         """The run id as a folder name."""
-        return re.sub(r"[^A-Za-z0-9_.-]+", "_", self.run_id)
+        return run_key(self.run_id)
 
     @property
     def folder(self) -> ObjectStoragePath:
         """Where this run keeps what it extracted: read again by its own later tasks only."""
-        from include.staging.storage import storage
-
-        return storage(configs.STAGING_URL) / "runs" / self.key
+        return run_folder(self.run_id)
 
     @property
     def latest_instant(self) -> datetime:
@@ -72,6 +70,17 @@ class Run:
                 (self.interval_end - timedelta(microseconds=1)).astimezone(ZoneInfo(configs.BUSINESS_TIMEZONE)).date()
             )
         return newest_complete_day
+
+
+def run_key(run_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)
+
+
+def run_folder(run_id: str) -> ObjectStoragePath:
+    """The folder of a run, whatever its parameters."""
+    from include.staging.storage import storage
+
+    return storage(configs.STAGING_URL) / "runs" / run_key(run_id)
 
 
 def run_from_context(context: Context) -> Run:

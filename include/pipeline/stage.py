@@ -6,7 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import configs
-from include.pipeline.run import run_from_context, said_plainly
+from include.pipeline.record import recorded
+from include.pipeline.run import run_from_context
 from include.problem import Problem
 from include.staging.merge import merge
 from include.staging.snapshot import Snapshot, load_snapshot
@@ -22,7 +23,7 @@ def stage(context: Context, validated: list[dict[str, Any]]) -> dict[str, Any]:
     """The new snapshot's version, what changed in it, and the `as_of` of every analysis."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    with said_plainly():
+    with recorded(context) as record:
         run = run_from_context(context)
         if run.dry_run:
             raise AirflowSkipException("A dry run stops here: nothing is loaded.")
@@ -46,6 +47,7 @@ def stage(context: Context, validated: list[dict[str, Any]]) -> dict[str, Any]:
         for table, rows in merged.orders_unknown.items():
             if rows:
                 log.warning("%s: %s rows are for orders that are not there yet; they are kept", table, f"{rows:,}")
+        record.handled(sum(snapshot.counts.values()))
         return {
             "version": snapshot.version,
             "previous_version": merged.previous_version,
@@ -53,6 +55,7 @@ def stage(context: Context, validated: list[dict[str, Any]]) -> dict[str, Any]:
             "counts": snapshot.counts,
             "orders_unknown": merged.orders_unknown,
             "as_of": as_of.isoformat(),
+            "newest_day": newest.isoformat(),
         }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from include.pipeline.extract import configured_source
-from include.pipeline.run import run_from_context, said_plainly
+from include.pipeline.extract import configured_source, source_facts
+from include.pipeline.record import recorded
+from include.pipeline.run import run_from_context
 from include.quality.extract import Extracted
 from include.quality.validate import validate_rows
 from include.staging.snapshot import load_snapshot
@@ -26,7 +27,7 @@ def validate(
     `customers` are all validated sources of customers (for sessions), `earlier` the validated sources of the same kind
     that come before this one in sources.yaml.
     """
-    with said_plainly():
+    with recorded(context) as record:
         run = run_from_context(context)
         found = validate_rows(
             configured_source(name),
@@ -38,4 +39,5 @@ def validate(
             latest=run.latest_instant,
             earlier={one["name"]: one["files"] for one in earlier},
         )
+        record.handled(found.read, [source_facts(found)])
         return found.as_reference()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from types import TracebackType
@@ -97,13 +97,18 @@ def extract_rows(
     ):
         connection.execute(f"SET TimeZone = '{zone}'")
         outside = _outside(source, start, end, changed_since)
-        gathered = ahead(_gathered(batches), BATCHES_AHEAD)
-        split = ((batch, *_split(connection, source, options, batch, rules, outside, found)) for batch in gathered)
-        # Reading, judging and writing side by side.
-        for batch, good, bad, keys in ahead(split, BATCHES_AHEAD):
-            parts.write(good)
-            quarantine.write(_quarantined(bad, keys, batch, source, quarantining, rules, found))
-            progress.advance(batch.rows.num_rows + len(batch.malformed))
+
+        def split() -> Iterator[tuple[_Gathered, pa.Table, pa.Table, list[str | None]]]:
+            with closing(ahead(_gathered(batches), BATCHES_AHEAD)) as gathered:
+                for batch in gathered:
+                    yield batch, *_split(connection, source, options, batch, rules, outside, found)
+
+        # Reading, judging and writing side by side. What is closed ends before the engine that it uses.
+        with closing(ahead(split(), BATCHES_AHEAD)) as judged_batches:
+            for batch, good, bad, keys in judged_batches:
+                parts.write(good)
+                quarantine.write(_quarantined(bad, keys, batch, source, quarantining, rules, found))
+                progress.advance(batch.rows.num_rows + len(batch.malformed))
         found.files = parts.finish()
     for rule, examples in found.examples.items():
         log.warning("%s: %s rows broke %s, such as: %s", name, f"{found.by_rule[rule]:,}", rule, "; ".join(examples))
@@ -122,15 +127,19 @@ class _Gathered:
 def _gathered(batches: Iterable[RawBatch]) -> Iterator[_Gathered]:
     held: list[RawBatch] = []
     rows = size = 0
-    for batch in batches:
-        rows, size = rows + batch.rows.num_rows, size + batch.rows.nbytes
-        is_full = rows > configs.EXTRACT_BATCH_ROWS or size > GATHERED_BYTES
-        if held and (is_full or batch.rows.schema != held[0].rows.schema):
+    try:
+        for batch in batches:
+            rows, size = rows + batch.rows.num_rows, size + batch.rows.nbytes
+            is_full = rows > configs.EXTRACT_BATCH_ROWS or size > GATHERED_BYTES
+            if held and (is_full or batch.rows.schema != held[0].rows.schema):
+                yield _together(held)
+                held, rows, size = [], batch.rows.num_rows, batch.rows.nbytes
+            held.append(batch)
+        if held:
             yield _together(held)
-            held, rows, size = [], batch.rows.num_rows, batch.rows.nbytes
-        held.append(batch)
-    if held:
-        yield _together(held)
+    finally:
+        if isinstance(batches, Generator):
+            batches.close()  # whoever stops early lets go of the source: its connection, its files in a bucket
 
 
 def _together(batches: list[RawBatch]) -> _Gathered:

@@ -1,4 +1,4 @@
-"""What the indexes `orders`, `downloads`, `reports` and `quarantine` hold: their mappings and settings.
+"""What the indexes `orders`, `downloads`, `reports`, `quarantine` and `notes` hold: their mappings and settings.
 
 All are `dynamic: strict`: a field nobody declared is an error, not a guess. Only types and features that the core-only
 embedded node has too.
@@ -196,6 +196,21 @@ def quarantine_mapping() -> dict[str, Any]:
             "quarantined": LONG,
             "replayed": LONG,
             "counts": FREE,
+        }
+    )
+
+
+def notes_mapping() -> dict[str, Any]:
+    """The mapping of `notes`: what people pinned to charts."""
+    return _strict(
+        {
+            "panel": KEYWORD,
+            "dimension": KEYWORD,
+            "day": DATE,
+            "text": KEYWORD,
+            "author": KEYWORD,
+            "created_at": DATE,
+            "changed_at": DATE,
         }
     )
 

@@ -96,6 +96,28 @@ def csv_header(source: Source, file: CsvFile, options: CsvOptions) -> list[str]:
         return _CsvReader(stream, source, file.name, options, SAMPLE_BYTES).names
 
 
+def estimated_rows(source: Source, files: list[CsvFile], options: CsvOptions) -> int:
+    """About how many rows the files have: as many for each byte stored as at their beginning."""
+    assert options.encoding is not None
+    assert options.delimiter is not None
+    rows, sampled, left = 0, 0, SAMPLE_BYTES
+    for file in files[:SAMPLE_FILES]:
+        with said_plainly(source.name, file.name), file.opened() as stream:
+            sample = stream.read(left)
+            is_whole = len(sample) < left
+            sampled += file.size if is_whole else getattr(stream, "fileobj", stream).tell()
+        text = codecs.getincrementaldecoder(options.encoding)(errors="replace").decode(sample)
+        try:
+            records = sum(any(row) for row in csv.reader(io.StringIO(text, newline=""), delimiter=options.delimiter))
+        except csv.Error:  # a value of over 128 kB
+            records = line_breaks(text)
+        rows += max(records - 1, 0)
+        left -= len(sample)
+        if not left:
+            break
+    return round(rows * sum(file.size for file in files) / sampled) if sampled else 0
+
+
 def resolve_csv_options(source: Source, files: list[CsvFile] | None = None) -> CsvOptions:
     """The source's CSV options with everything filled in that was left open, told from the beginning of its files."""
     files = csv_files(source) if files is None else files
@@ -120,7 +142,7 @@ def resolve_csv_options(source: Source, files: list[CsvFile] | None = None) -> C
 def _resolved(source: Source, file: str, samples: list[bytes], *, is_cut_off: bool) -> CsvOptions:
     def undecided(option: str, error: Exception, *columns: str) -> SourceError:
         where = "".join(f", column {column!r}" for column in columns)
-        return SourceError(f"{file}{where}: {error}; set {source.name}.csv.{option} in sources.yaml.")
+        return SourceError(f"{source.name}: {file}{where}: {error}; set {source.name}.csv.{option} in sources.yaml.")
 
     given = source.csv
     try:
@@ -260,6 +282,7 @@ class _CsvReader:
         assert options.encoding is not None
         assert options.delimiter is not None
         self.source, self.file, self.block_bytes = source, file, block_bytes
+        self._place = f"{source.name}: {file}"  # as a sentence on what is wrong begins
         self.encoding, self.delimiter = options.encoding, options.delimiter
         self.stream = _Utf8(stream, options.encoding, block_bytes)
         self.raw_names = self._header()
@@ -272,17 +295,17 @@ class _CsvReader:
 
     def _header(self) -> list[str]:
         if not self.stream.beginning:
-            raise SourceError(f"{self.file} is empty: it has not even a line with column names.")
+            raise SourceError(f"{self._place} is empty: it has not even a line with column names.")
         beginning = self.stream.beginning[:SAMPLE_BYTES].decode(errors="replace")
         try:
             return next(csv.reader(io.StringIO(beginning, newline=""), delimiter=self.delimiter, strict=True))
         except csv.Error:
-            raise SourceError(f"{self.file}: the column names cannot be read; is a quote not closed there?") from None
+            raise SourceError(f"{self._place}: the column names cannot be read; is a quote not closed there?") from None
 
     def _check_names(self) -> None:
         if any(STAND_IN.search(name) for name in self.names):
             remedy = f"set {self.source.name}.csv.encoding in sources.yaml"
-            raise SourceError(f"{self.file}: the column names are not {self.encoding} text; {remedy}.")
+            raise SourceError(f"{self._place}: the column names are not {self.encoding} text; {remedy}.")
         mistakes = []
         for column in self.source.needed_columns:
             if column not in self.names:
@@ -293,7 +316,7 @@ class _CsvReader:
         if mistakes:
             there = ", ".join(repr(name) for name in self.names[:50])
             raise SourceError(
-                f"{self.file} has {' and '.join(mistakes)}; read with the delimiter {self.delimiter!r} "
+                f"{self._place} has {' and '.join(mistakes)}; read with the delimiter {self.delimiter!r} "
                 f"its columns are {there}. Correct {self.source.name} in sources.yaml."
             )
 
@@ -349,16 +372,16 @@ class _CsvReader:
         line, text = self.numbers.line, str(failure)
         if self.malformed_characters > MALFORMED_IN_A_ROW_CHARACTERS:
             return SourceError(
-                f"{self.file}: from line {line} on, no row has as many values as there are column names "
+                f"{self._place}: from line {line} on, no row has as many values as there are column names "
                 f"({len(self.names)}, with the delimiter {self.delimiter!r}); correct the file or "
                 f"{self.source.name}.csv.delimiter in sources.yaml."
             )
         if "straddling" in text or "block size" in text:
             return SourceError(
-                f"{self.file}: a row at or after line {line} is longer than {self.block_bytes:,} bytes; "
+                f"{self._place}: a row at or after line {line} is longer than {self.block_bytes:,} bytes; "
                 "is a quote not closed there? If not, raise CSV_BLOCK_BYTES."
             )
-        return SourceError(f"{self.file}: from line {line} on this cannot be read as CSV: {text.splitlines()[0]}")
+        return SourceError(f"{self._place}: from line {line} on this cannot be read as CSV: {text.splitlines()[0]}")
 
     def _schema(self) -> pa.Schema:
         fields = [pa.field(column, pa.string()) for column in self.positions]

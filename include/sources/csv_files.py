@@ -2,9 +2,10 @@
 
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -22,12 +23,13 @@ WILDCARDS = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class CsvFile:
-    """One file: `name` is for people and holds no credentials; `size` is in bytes, as stored."""
+    """One file: `name` is for people and holds no credentials; `size` is in bytes, as stored, and `written` in UTC."""
 
     files: AbstractFileSystem
     path: str
     name: str
     size: int
+    written: datetime | None = None
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
@@ -58,7 +60,9 @@ def csv_files(source: Source) -> list[CsvFile]:
         if not found:
             raise SourceError(f"{source.name}: no CSV file is at {source.path}; correct `path` in sources.yaml.")
     return [
-        CsvFile(files, info["name"], _name(info["name"], scheme, local, source.base_dir), int(info["size"]))
+        CsvFile(
+            files, info["name"], _name(info["name"], scheme, local, source.base_dir), int(info["size"]), _written(info)
+        )
         for info in sorted(found, key=lambda info: str(info["name"]))
     ]
 
@@ -74,6 +78,14 @@ def _matches(files: AbstractFileSystem, path: str, source: Source) -> list[dict[
         return list(files.glob(path, detail=True).values())
     inside: list[dict[str, Any]] = files.ls(path, detail=True)
     return [info for info in inside if str(info["name"]).lower().endswith((".csv", ".csv.gz"))]
+
+
+def _written(info: Mapping[str, Any]) -> datetime | None:
+    """When a file was last written, by the name that its file system has for that."""
+    found = next((info[name] for name in ("mtime", "LastModified", "updated") if info.get(name)), None)
+    if isinstance(found, int | float):
+        return datetime.fromtimestamp(found, UTC)
+    return datetime.fromisoformat(found) if isinstance(found, str) else found
 
 
 def _name(path: str, scheme: str, local: bool, base_dir: Path) -> str:

@@ -40,6 +40,7 @@ RESERVED_NAMES = (
     "index_quarantine",
     "publish",
     "import_dashboards",
+    "write_report",
     "exploratory",
     "machine_learning",
 )

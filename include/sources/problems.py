@@ -26,14 +26,21 @@ def said_plainly(source: str, where: str) -> Iterator[None]:
     except FileNotFoundError:
         raise SourceError(f"{source}: there is no {where}; correct `path` in sources.yaml.") from None
     except PermissionError:
-        remedy = "grant it, or correct `connection` in sources.yaml"
-        raise SourceError(f"{source}: there is no permission to read {where}; {remedy}.") from None
+        raise _no_permission(source, where) from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise SourceError(f"{source}: {where} is damaged, it is not a whole gzip file; copy it again.") from None
     except _storage_errors() as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        # Google Cloud Storage: what is forbidden is no PermissionError there, and a login that is none is tried again.
+        if getattr(error, "code", None) in (401, 403) or (type(error) is OSError and reason.startswith("Forbidden: ")):
+            raise _no_permission(source, where) from None
         remedy = "check the network and the Airflow connection" if "://" in where else "check the disk"
         raise SourceUnreachable(f"{source}: {where} cannot be read ({reason}); {remedy}.") from None
+
+
+def _no_permission(source: str, where: str) -> SourceError:
+    remedy = "grant it, or correct `connection` in sources.yaml"
+    return SourceError(f"{source}: there is no permission to read {where}; {remedy}.")
 
 
 def _storage_errors() -> tuple[type[Exception], ...]:

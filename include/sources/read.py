@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date, datetime
 
 import configs
-from include.sources.csv import csv_header, read_csv, resolve_csv_options
+from include.sources.csv import csv_header, estimated_rows, read_csv, resolve_csv_options
 from include.sources.csv_files import csv_files
 from include.sources.definition import CsvOptions, DatabaseOptions, Source, ValueFormat
 from include.sources.raw_batch import RawBatch
@@ -71,4 +71,6 @@ def _check_csv(source: Source) -> SourceCheck:
         columns=tuple(columns[0]),
         unused_columns=tuple(column for column in columns[0] if column not in source.needed_columns),
         options=options,
+        rows=estimated_rows(source, files, options),
+        newest=max((f"{file.written:%Y-%m-%d %H:%M:%S%z}" for file in files if file.written), default=None),
     )

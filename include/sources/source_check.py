@@ -14,8 +14,9 @@ class SourceCheck:
     """What a source turned out to be: its files or its table, its columns, and how it is read.
 
     `bytes` is the size as stored, where it is known. `columns` are those of the first file, or of the table;
-    `unused_columns` are those among them that sources.yaml does not mention. Of a database: `rows` as it estimates
-    them, the `types` of the needed columns as it calls them, and the `newest` change (or date), as ISO text.
+    `unused_columns` are those among them that sources.yaml does not mention. `rows` are as a database estimates them,
+    and of files as their beginning lets expect; `newest` is the newest change (or date), and of files when one was last
+    written, as ISO text. `types` are those of the needed columns as a database calls them.
     """
 
     source: str
@@ -37,7 +38,7 @@ class SourceCheck:
             "columns": list(self.columns),
             "unused_columns": list(self.unused_columns),
             "options": {**asdict(self.options), "date_format": dict(self.options.date_format)},  # type: ignore[call-overload]
+            "rows": self.rows,
+            "newest": self.newest,
         }
-        if self.types:
-            found |= {"rows": self.rows, "types": dict(self.types), "newest": self.newest}
-        return found
+        return found | ({"types": dict(self.types)} if self.types else {})

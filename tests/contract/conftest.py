@@ -1,15 +1,16 @@
 """The connectors' sides of the contract tests: one real server each, for as long as the tests run."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import configs
 from tests.bigquery_server import BigQueryConnector, bigquery_server, environment
 from tests.csv_connector import CsvConnector
-from tests.gcs_server import gcs_server
+from tests.gcs_server import GcsServer, gcs_server
 from tests.postgres_server import PostgresConnector, postgres_server
-from tests.redshift_proxy import BUCKET, RedshiftConnector, exchange_bucket, redshift_proxy, unload_url
+from tests.redshift_proxy import BUCKET, RedshiftConnector, RedshiftProxy, exchange_bucket, redshift_proxy, unload_url
 
 
 @pytest.fixture(scope="session")
@@ -20,14 +21,19 @@ def postgres() -> Iterator[PostgresConnector]:
 
 
 @pytest.fixture(scope="session")
-def redshift(postgres: PostgresConnector) -> Iterator[RedshiftConnector]:
+def redshift_server(postgres: PostgresConnector) -> Iterator[RedshiftProxy]:
     with (
         exchange_bucket("contract_bucket") as s3,
         redshift_proxy(postgres.server, s3) as proxy,
         pytest.MonkeyPatch.context() as variables,
     ):
         variables.setenv("AIRFLOW_CONN_CONTRACT_REDSHIFT", proxy.airflow_connection())
-        yield RedshiftConnector(postgres.server)
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def redshift(redshift_server: RedshiftProxy) -> RedshiftConnector:
+    return RedshiftConnector(redshift_server.postgres)
 
 
 @pytest.fixture
@@ -46,21 +52,41 @@ def bigquery() -> Iterator[BigQueryConnector]:
 
 
 @pytest.fixture(scope="session")
-def csv_on_s3() -> Iterator[CsvConnector]:
+def s3_server() -> Iterator[Any]:
+    """A client of the S3 server to which the Airflow connection `contract_files` leads."""
     with exchange_bucket("contract_files") as s3:
-
-        def put(name: str, data: bytes) -> object:
-            return s3.put_object(Bucket=BUCKET, Key=name, Body=data)
-
-        yield CsvConnector(f"s3://{BUCKET}", "contract_files", put)
+        yield s3
 
 
 @pytest.fixture(scope="session")
-def csv_on_gcs() -> Iterator[CsvConnector]:
+def csv_on_s3(s3_server: Any) -> CsvConnector:
+    def put(name: str, data: bytes) -> object:
+        return s3_server.put_object(Bucket=BUCKET, Key=name, Body=data)
+
+    return CsvConnector(f"s3://{BUCKET}", "contract_files", put)
+
+
+@pytest.fixture(scope="session")
+def google_storage() -> Iterator[GcsServer]:
     with gcs_server() as server, pytest.MonkeyPatch.context() as variables:
         variables.setenv("AIRFLOW_CONN_CONTRACT_GCS", server.airflow_connection())
+        yield server
 
-        def put(name: str, data: bytes) -> None:
-            server.objects[f"shop/{name}"] = data
 
-        yield CsvConnector("gs://shop", "contract_gcs", put)
+@pytest.fixture(scope="session")
+def csv_on_gcs(google_storage: GcsServer) -> CsvConnector:
+    def put(name: str, data: bytes) -> None:
+        google_storage.objects[f"shop/{name}"] = data
+
+    return CsvConnector("gs://shop", "contract_gcs", put)
+
+
+@pytest.fixture(scope="session")
+def csv_on_disk(tmp_path_factory: pytest.TempPathFactory) -> CsvConnector:
+    folder = tmp_path_factory.mktemp("files")
+
+    def put(name: str, data: bytes) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+
+    return CsvConnector(str(folder), None, put)

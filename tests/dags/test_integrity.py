@@ -57,7 +57,7 @@ def test_one_task_per_analysis(bag: DagBag) -> None:
 def test_everything_waits_for_the_check(bag: DagBag) -> None:
     dag = bag.dags["customer_analytics"]
     assert {task.task_id for task in dag.roots} == {"check"}
-    assert {task.task_id for task in dag.leaves} == {"import_dashboards"}
+    assert {task.task_id for task in dag.leaves} == {"import_dashboards", "write_report"}
 
 
 def test_analyses_run_after_both_indexes(bag: DagBag) -> None:

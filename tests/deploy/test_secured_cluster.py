@@ -8,6 +8,7 @@ import pytest
 from elasticsearch import AuthenticationException, AuthorizationException, Elasticsearch
 
 import configs
+from include.dashboards.notes import ensure_notes
 from include.elastic.client import ElasticsearchProblem, check_elasticsearch, connect
 from include.elastic.indexes import ensure_reports
 from tests.deploy.compose import ROOT, services
@@ -31,6 +32,7 @@ def test_the_role_is_enough(
     with connect() as client:
         assert check_elasticsearch(client)["status"] == "green"
         ensure_reports(client, {})
+        ensure_notes(client)
 
 
 def test_the_role_is_not_more_than_enough(

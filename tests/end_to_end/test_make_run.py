@@ -1,5 +1,6 @@
 """`make run` on the real CDNOW data, as a new user meets it: run, look, break, run again."""
 
+import json
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from playwright.sync_api import Browser, Page
 from include.datasets.cdnow import master_file, purchase_lines
 from include.elastic.node import embedded_node
 from include.launch.airflow_stack import DAG_ID
+from include.pipeline.run import run_key
 from tests.checksums import checksum, documents
 from tests.end_to_end.conftest import MakeRun, make_run, processes_of
 from tests.servers import elasticsearch_node
@@ -162,6 +164,27 @@ def test_a_worker_killed_while_indexing_is_retried_to_the_same_documents(
     assert api.wait(run_id) == "success"
     assert api.task(run_id, "index_orders")["try_number"] == 2
     assert checksum(running.elasticsearch, "orders", "downloads") == first_checksum
+    the_report_of_the_runs_is_right(running, api, run_id)
+
+
+def the_report_of_the_runs_is_right(running: MakeRun, api: Api, run_id: str) -> None:
+    """As Airflow knows the run's tasks, and as `publish` summed it up; the dry run before is told as one."""
+    query = {"bool": {"filter": [{"term": {"report_name": "runs"}}, {"term": {"is_header": False}}]}}
+    rows = list(documents(running.elasticsearch, "reports-latest", query).values())
+    tasks = {one["task"]: one for one in rows if one["type"] == "tasks" and one["run"] == run_id}
+    known = api.client.get(f"/dagRuns/{run_id}/taskInstances?limit=200").json()["task_instances"]
+    assert set(tasks) == {one["task_id"] for one in known} - {"publish", "import_dashboards", "write_report"}
+    assert (tasks["index_orders"]["try_number"], tasks["index_orders"]["task_rows"]) == (2, 67_591)
+    told = {one["run"]: one for one in rows if one["type"] == "runs"}
+    assert [one["run_state"] for one in sorted(told.values(), key=lambda one: one["started_at"])] == [
+        "complete", "dry run", "complete",
+    ]  # fmt: skip
+    (file,) = (running.var_dir / "staging" / "runs").glob(f"{run_key(run_id)}/summary.json")
+    summary = json.loads(file.read_text(encoding="utf-8"))
+    assert told[run_id]["rows_read"] == sum(one["read"] for one in summary["sources"].values())
+    assert told[run_id]["rows_quarantined"] == sum(one["quarantined"] for one in summary["sources"].values())
+    assert told[run_id]["documents_indexed"] == sum(summary["indexed"].values())
+    assert (told[run_id]["reports_written"], told[run_id]["reports_as_of"]) == (summary["reports"], summary["as_of"])
 
 
 def wait_for_task_process(running: MakeRun, api: Api, run_id: str, task_id: str) -> psutil.Process:

@@ -12,10 +12,11 @@ from include.elastic.client import connect
 from include.pipeline.quarantine import index_run
 from include.quality.quarantine import QuarantineWriter, Quarantining
 from include.staging.storage import storage
-from tests.airflow_server import AirflowServer, airflow_api_server
+from tests.airflow_server import USER, AirflowServer, airflow_api_server
 from tests.published_reports import EVIL, published_reports
 
 NEWEST_RUN, CLEAN_RUN = "manual__2", "manual__1"
+READER = "reader"  # may see the page, but write nothing
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +49,10 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, elasticsearch_url: str) ->
     (data_docs / "index.html").write_text("<!doctype html><title>Data docs</title>", encoding="utf-8")
     (folder / "secret.txt").write_text("not for the page", encoding="utf-8")
     (data_docs / "link.txt").symlink_to(folder / "secret.txt")
-    settings = {"ELASTICSEARCH_URL": elasticsearch_url, "DATA_DOCS_DIR": str(data_docs)}
+    settings = {
+        "ELASTICSEARCH_URL": elasticsearch_url,
+        "DATA_DOCS_DIR": str(data_docs),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{READER}:viewer",
+    }
     with airflow_api_server(folder, settings) as server:
         yield server

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from include import catalogue
+from include.dashboards.dashboard import dashboards
 from tests.airflow_server import ROOT, AirflowServer
 from tests.plugins.conftest import CLEAN_RUN, NEWEST_RUN
+from tests.published_reports import AS_OF, EVIL
 
 PLUGIN = ROOT / "plugins" / "customer_analytics_plugin.py"
 HEAVY = ("pandas", "numpy", "elasticsearch", "vl_convert", "ibis", "duckdb", "fastapi")
@@ -21,6 +22,8 @@ PATHS = (
     "api/dashboards",
     "api/dashboards/no_such_dashboard",
     "api/quarantine",
+    "api/search",
+    "api/profiles/client",
     "data-docs",
     "data-docs/",
     "data-docs/index.html",
@@ -85,9 +88,9 @@ def test_vega_is_kept_by_the_browser(user: httpx.Client) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_every_analysis_has_a_dashboard(user: httpx.Client) -> None:
+def test_every_dashboard_is_served(user: httpx.Client) -> None:
     listed = user.get("api/dashboards").json()["dashboards"]
-    assert [one["name"] for one in listed] == [one.name for one in catalogue.analyses()]
+    assert [one["name"] for one in listed] == [one.name for one in dashboards()]
     for one in listed:
         found = user.get(f"api/dashboards/{one['name']}")
         assert found.status_code == 200
@@ -97,7 +100,19 @@ def test_every_analysis_has_a_dashboard(user: httpx.Client) -> None:
 def test_an_unknown_dashboard_is_named(user: httpx.Client) -> None:
     answer = user.get("api/dashboards/no_such_dashboard")
     assert answer.status_code == 404
-    assert answer.json()["detail"].startswith("There is no analysis 'no_such_dashboard'")
+    assert answer.json()["detail"].startswith("There is no dashboard 'no_such_dashboard'")
+
+
+def test_a_date_without_reports_is_named(user: httpx.Client) -> None:
+    answer = user.get("api/dashboards/overview", params={"date": "2020-01-01"})
+    assert answer.status_code == 404
+    assert answer.json() == {
+        "detail": "Overview has no reports of 2020-01-01.",
+        "dimensions": ["all"],
+        "dates": [AS_OF.isoformat()],
+    }
+    wrong = user.get("api/dashboards/overview", params={"date": "yesterday"})
+    assert (wrong.status_code, wrong.json()["detail"][:22]) == (400, "'yesterday' is no date")
 
 
 def test_an_unknown_dimension_value_is_named(user: httpx.Client) -> None:
@@ -118,6 +133,21 @@ def test_the_quarantine_of_any_run_and_of_none(user: httpx.Client) -> None:
     assert user.get("api/quarantine", params={"run": CLEAN_RUN}).json()["reason"].startswith("This run read 100 rows")
     gone = user.get("api/quarantine", params={"run": "gone"})
     assert (gone.status_code, gone.json()["detail"][:40]) == (404, "There is no quarantine of the run gone: ")
+
+
+def test_names_may_hold_anything(user: httpx.Client) -> None:
+    products = user.get("api/search", params={"q": f"{EVIL}3"}).json()["kinds"][0]
+    assert [(one["name"], one["way"]) for one in products["results"]] == [(f"{EVIL}3", "whole")]
+    profile = user.get("api/profiles/product", params={"name": f"{EVIL}3"})
+    assert profile.json()["name"] == f"{EVIL}3"
+    for name in ("a/b%2f../?#&=", "\x00", "😀", ""):
+        gone = user.get("api/profiles/promotion", params={"name": name})
+        assert gone.status_code == 404
+        assert gone.json()["detail"].startswith(f"Nothing that is loaded has the promotion {name!r} ")
+        assert user.get("api/search", params={"q": name}).status_code == 200
+    assert user.get("api/profiles/shop", params={"name": "x"}).status_code == 404
+    long = user.get("api/search", params={"q": "x" * 101})
+    assert (long.status_code, long.json()["detail"][:44]) == (400, "A search takes at most 100 letters; type the")
 
 
 @pytest.mark.parametrize(

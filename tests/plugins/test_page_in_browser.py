@@ -2,15 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Frame, Page, expect
 
+from include.dashboards.dashboard import fields_of, reports_of
 from include.elastic.client import connect
-from include.elastic.reports import read_rows
+from include.elastic.reports import publish_reports, read_rows, write_report
+from include.schemas.reports import Report
 from tests.airflow_server import ROOT, AirflowServer
-from tests.published_reports import AS_OF, EVIL
+from tests.published_reports import AS_OF, EVIL, WRITTEN_AT, remove_reports
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +55,7 @@ def _is_ours(line: Any) -> bool:
     url = line.location.get("url", "")
     # What the API refuses is told on the page; Chromium puts it on the console as well. How the frame is sandboxed is
     # Airflow's affair.
-    others = "/api/dashboards/" in url or "sandbox attribute" in line.text
+    others = "/api/dashboards/" in url or "/api/profiles/" in url or "sandbox attribute" in line.text
     return line.type in ("error", "warning") and PAGE in url and not others
 
 
@@ -70,6 +75,16 @@ def drawn(frame: Page | Frame, panel: str) -> list[dict[str, Any]]:
     """The rows that a chart draws."""
     rows: list[dict[str, Any]] = frame.eval_on_selector(f'[data-panel-id="{panel}"]', "card => card.view.data('rows')")
     return rows
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds that keeps somebody from using the page: the rule, what is wrong, and the first places."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {one['help']}, as in {[node['target'] for node in one['nodes'][:3]]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 def stored(url: str, dimension: str, field: str) -> list[tuple[str, Any]]:
@@ -180,13 +195,91 @@ def test_the_quarantine_by_keyboard(page: Page, airflow: AirflowServer) -> None:
     expect(page.locator('[data-panel-id="quarantine"]')).to_have_count(0)
 
 
+def test_the_overview_and_where_its_panels_come_from(
+    page: Page, airflow: AirflowServer, elasticsearch_url: str
+) -> None:
+    page.goto(f"{airflow.url}/{PAGE}")
+    shown(page)
+    expect(page.locator("h1")).to_have_text("Overview")
+    expect(page.locator("#tabs h2")).to_have_text(["Dashboards", "Exploratory", "Machine learning", "Data"])
+    with connect(elasticsearch_url) as client:
+        (orders,) = (
+            row
+            for row in read_rows(client, "descriptive_statistics", "kpis", "region: North", {"metric": "orders"})
+            if row["window"].startswith("last")
+        )
+    page.locator("#dimension").select_option("region: North")
+    page.wait_for_url("**#/overview?dimension=region%3A%20North")
+    shown(page)
+    tile = page.locator(".panel", has=page.get_by_role("heading", name="Orders, last 7 days")).locator("dd")
+    expect(tile).to_contain_text(f"{orders['value']:,.0f}")
+    expect(tile).to_contain_text(f"{orders['change_rate']:+.1%}")
+    # The way to the analysis keeps the choice, and so does the way through the navigation.
+    page.locator("#tabs a").filter(has_text="RFM").click()
+    page.wait_for_url("**#/rfm?dimension=region%3A%20North")
+    page.go_back()
+    page.get_by_role("link", name="Churn, where Customers overdue comes from").click()
+    page.wait_for_url("**#/churn?dimension=region%3A%20North")
+    shown(page)
+    expect(page.locator("#dimension")).to_have_value("region: North")
+    assert page.locator('[data-panel-id="churn.overdue.1"] .from').count() == 0
+
+
+def test_an_earlier_report_date(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
+    day = AS_OF - timedelta(days=7)
+    (report_type,) = (one for one in reports_of("rfm") if one.type == "cut_points")
+    values = {"dimension": "all", "measure": "recency", "cut_number": 1, "cut_point": 12345.0, "n": 10}
+    with connect(elasticsearch_url) as client:
+        try:
+            write_report(
+                client, "rfm", report_type, Report(pd.DataFrame([values])), report_date=day, run_id="earlier",
+                written_at=WRITTEN_AT, parameters={}, fields=fields_of("rfm"),
+            )  # fmt: skip
+            publish_reports(client)
+            page.goto(f"{airflow.url}/{PAGE}#/rfm")
+            shown(page)
+            assert page.locator("#date option").all_text_contents() == ["Latest", AS_OF.isoformat(), day.isoformat()]
+            page.get_by_label("Report date").select_option(day.isoformat())
+            page.wait_for_url(f"**#/rfm?date={day}")
+            shown(page)
+            expect(page.locator("#run")).to_have_text(f"As of {day} · run earlier")
+            expect(page.locator('[data-panel-id="rfm.cut_points.1"] tbody')).to_contain_text("12,345")
+            expect(page.locator('[data-panel-id="rfm.segments.1"] .empty')).to_have_text(
+                f"There is no such report of {day}."
+            )
+            page.locator("#date").select_option("")
+            page.wait_for_url("**#/rfm")
+        finally:
+            remove_reports(client, day)
+
+
+def test_the_menu_of_a_narrow_window_by_keyboard(browser: Browser, airflow: AirflowServer) -> None:
+    with logged_in(browser, airflow, NARROW, "light") as page:
+        page.goto(f"{airflow.url}/{PAGE}")
+        shown(page)
+        menu = page.get_by_role("button", name="Dashboards")
+        expect(page.locator("#tabs")).to_be_hidden()
+        menu.focus()
+        page.keyboard.press("Enter")
+        expect(menu).to_have_attribute("aria-expanded", "true")
+        page.screenshot(path=SCREENSHOTS / "menu-390-light.png")
+        page.keyboard.press("Escape")
+        expect(page.locator("#tabs")).to_be_hidden()
+        expect(menu).to_be_focused()
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="Cohorts", exact=True).press("Enter")
+        page.wait_for_url("**#/cohorts")
+        expect(page.locator("h1")).to_have_text("Cohorts")
+        expect(page.locator("#tabs")).to_be_hidden()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_every_panel_is_drawn(browser: Browser, airflow: AirflowServer, size: tuple[int, int], scheme: str) -> None:
     with logged_in(browser, airflow, size, scheme) as page:
         page.goto(f"{airflow.url}/{PAGE}")
         shown(page)
-        for name in page.eval_on_selector_all("#tabs a", "links => links.map(link => link.hash)"):
+        for name in page.eval_on_selector_all('#tabs a[href^="#"]', "links => links.map(link => link.hash)"):
             page.goto(f"{airflow.url}/{PAGE}{name}")
             page.wait_for_function("hash => document.querySelector('#tabs a[aria-current]')?.hash === hash", arg=name)
             shown(page)
@@ -196,5 +289,6 @@ def test_every_panel_is_drawn(browser: Browser, airflow: AirflowServer, size: tu
             assert page.eval_on_selector_all(".panel", undrawn) == []
             overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert overflow == 0, "the page scrolls sideways"
+            assert serious(page) == [], name
             slug = name.removeprefix("#/")
             page.screenshot(path=SCREENSHOTS / f"{slug}-{size[0]}-{scheme}.png", full_page=True)

@@ -1,21 +1,33 @@
 // The Quarantine view: what a run set aside and why. What comes from the data only ever becomes text, never HTML.
 
+import { addressOf } from "./address.js";
+import { at, element } from "./elements.js";
+import { read } from "./reading.js";
+
 const NAME = "quarantine";
+const TITLE = "Quarantine";
 const whole = new Intl.NumberFormat("en-US");
 
-export const quarantine = { name: NAME, title: "Quarantine", summary: "The rows that a run set aside, by reason." };
+export const quarantine = {
+  link: { title: TITLE, summary: "The rows that a run set aside, by reason." },
+  title: () => TITLE,
+  read({ asks }) {
+    return read("api/quarantine" + (asks.get("run") ? `?run=${encodeURIComponent(asks.get("run"))}` : ""));
+  },
+  draw(content) {
+    at("panels").append(
+      overview(content, (run) => (location.hash = addressOf(NAME, { run }))),
+      ...content.sources.map((source) => cardOf(source, content.run)),
+    );
+  },
+  refused(error, { asks }) {
+    const rest = element("a", { href: addressOf(NAME) }, "Show the newest run");
+    if (asks.get("run")) at("message").append(element("p", {}, rest));
+  },
+};
 
-export function hashOfRun(run) {
-  return `#/${NAME}` + (run ? `?run=${encodeURIComponent(run)}` : "");
-}
-
-// The cards of the view. `element` makes elements, `choose` is called with the key of another run.
-export function cardsOf(content, element, choose) {
-  return [overview(content, element, choose), ...content.sources.map((source) => cardOf(source, content.run, element))];
-}
-
-function overview({ runs, run, reason }, element, choose) {
-  const card = section("quarantine", "Quarantine", element);
+function overview({ runs, run, reason }, choose) {
+  const card = section(NAME, TITLE);
   card.append(
     element(
       "p",
@@ -24,23 +36,23 @@ function overview({ runs, run, reason }, element, choose) {
     ),
   );
   if (run) {
-    const select = element("select", { id: "quarantine-run" }, ...runs.map((one) => optionOf(one, element)));
+    const select = element("select", { id: "quarantine-run" }, ...runs.map((one) => optionOf(one)));
     select.value = run.key;
     select.addEventListener("change", () => choose(select.value));
     const label = element("label", { htmlFor: "quarantine-run" }, "Run");
     card.append(element("p", { className: "run-choice" }, label, " ", select));
   }
   if (reason) card.append(element("p", { className: "empty" }, reason));
-  if (run && run.quarantined > run.replayed) card.append(howToReplay(element));
+  if (run && run.quarantined > run.replayed) card.append(howToReplay());
   return card;
 }
 
-function optionOf(run, element) {
+function optionOf(run) {
   const when = run.quarantined_at.slice(0, 16).replace("T", " ");
   return element("option", { value: run.key }, `${when} UTC · ${run.run_id} · ${rows(run.quarantined)}`);
 }
 
-function howToReplay(element) {
+function howToReplay() {
   // Within Airflow's frame the link leads in the outer page.
   const link = element("a", { href: "../dags/replay_quarantine", target: "_top" }, "replay_quarantine");
   return element(
@@ -52,25 +64,25 @@ function howToReplay(element) {
   );
 }
 
-function cardOf(source, run, element) {
-  const card = section(`quarantine.${source.source}`, source.source, element);
+function cardOf(source, run) {
+  const card = section(`quarantine.${source.source}`, source.source);
   const of = source.read === null ? "" : ` of ${whole.format(source.read)}`;
   const share = source.read ? ` (${((100 * source.quarantined) / source.read).toFixed(2)} %)` : "";
   const since = source.replayed ? `; ${rows(source.replayed)} were loaded by a replay since` : "";
   const told = `${whole.format(source.quarantined)}${of} rows were set aside${share}${since}.`;
   card.append(element("p", { className: "reading" }, told));
-  card.append(...source.rules.map((rule) => ruleOf(rule, source.source, run, element)));
+  card.append(...source.rules.map((rule) => ruleOf(rule, source.source, run)));
   return card;
 }
 
-function ruleOf(rule, source, run, element) {
+function ruleOf(rule, source, run) {
   const made = element("details", { className: "rule", "data-rule": rule.rule });
   const name = element("code", {}, rule.rule);
   made.append(
     element("summary", {}, element("strong", {}, whole.format(rule.rows)), " ", name, ` – ${rule.sentence}`),
     element("p", { className: "remedy" }, rule.remedy),
   );
-  if (rule.examples.length) made.append(tableOf(rule, source, element));
+  if (rule.examples.length) made.append(tableOf(rule, source));
   made.append(element("p", { className: "note" }, shownOf(rule, source, run)));
   return made;
 }
@@ -83,7 +95,7 @@ function shownOf(rule, source, run) {
     : `All of them are shown; they are also in ${place}.`;
 }
 
-function tableOf(rule, source, element) {
+function tableOf(rule, source) {
   const head = ["File", "Row", "Key", "Values", "Other rules"].map((title) => element("th", { scope: "col" }, title));
   const body = rule.examples.map((row) =>
     element(
@@ -92,7 +104,7 @@ function tableOf(rule, source, element) {
       element("td", {}, row.file ?? "–"),
       element("td", { className: "number" }, String(row.row ?? "–")),
       element("td", {}, row.key ?? "–"),
-      element("td", {}, valuesOf(row, element)),
+      element("td", {}, valuesOf(row)),
       element("td", {}, row.rules.filter((other) => other !== rule.rule).join(", ") || "–"),
     ),
   );
@@ -101,14 +113,14 @@ function tableOf(rule, source, element) {
   return element("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": title }, table);
 }
 
-function valuesOf(row, element) {
+function valuesOf(row) {
   const parts = Object.entries(row.raw ?? {}).map(([name, value]) =>
     element("div", {}, element("span", { className: "name" }, row.form === "text" ? "" : `${name}: `), String(value)),
   );
   return parts.length ? element("div", { className: "values" }, ...parts) : "–";
 }
 
-function section(id, title, element) {
+function section(id, title) {
   const made = element("section", { className: "panel w12", "data-panel-id": id });
   made.setAttribute("aria-labelledby", `title-${id}`);
   made.append(element("h2", { id: `title-${id}` }, title));

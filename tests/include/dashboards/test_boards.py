@@ -1,25 +1,56 @@
 """Every declared panel, on the real reports of every analysis in a real Elasticsearch."""
 
+import subprocess
+import sys
+from datetime import date, timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
 import vl_convert
 from elasticsearch import Elasticsearch
 
 import configs
 from include import catalogue
-from include.dashboards.boards import PlacedPanel, UnknownDimension, fields_of, panels_of, read_dashboard
+from include.dashboards.boards import UnknownDate, UnknownDimension, in_kibana, list_dashboards, read_dashboard
+from include.dashboards.compositions import COMPOSITIONS
+from include.dashboards.dashboard import (
+    Dashboard,
+    PlacedPanel,
+    Shown,
+    UnknownDashboard,
+    dashboard,
+    dashboards,
+    fields_of,
+    placed_panels,
+    report_names,
+)
+from include.dashboards.kibana import dashboard_id
+from include.dashboards.panel import Panel
 from include.dashboards.vega import theme
-from include.elastic.client import ElasticsearchProblem, connect
-from include.elastic.reports import read_rows
+from include.elastic.client import ElasticsearchProblem, connect, index_name
+from include.elastic.indexes import REPORTS
+from include.elastic.reports import publish_reports, read_rows, write_report
 from include.schemas.indexes import reports_mapping
+from include.schemas.reports import Report
 from tests.kibana_requests import check_lens, check_vega
-from tests.published_reports import AS_OF, EVIL, RUN_ID
+from tests.published_reports import AS_OF, EVIL, RUN_ID, WRITTEN_AT, remove_reports
 
-PANELS = [(analysis, placed) for analysis in catalogue.analyses() for placed in panels_of(analysis)]
+PLACED = [(shown, placed) for shown in dashboards() for placed in placed_panels(shown)]
 DIMENSIONS = ("all", "region: North", f"region: {EVIL}")
-every_panel = pytest.mark.parametrize(("analysis", "placed"), PANELS, ids=[placed.id for _, placed in PANELS])
-every_dashboard = pytest.mark.parametrize("analysis", catalogue.analyses(), ids=lambda analysis: analysis.name)
+every_panel = pytest.mark.parametrize(
+    ("shown", "placed"), PLACED, ids=[f"{shown.name}:{placed.id}" for shown, placed in PLACED]
+)
+every_dashboard = pytest.mark.parametrize("shown", dashboards(), ids=lambda shown: shown.name)
+every_dashboard_and_dimension = pytest.mark.parametrize(
+    ("shown", "dimension"),
+    [
+        pytest.param(shown, dimension, id=f"{shown.name}-{dimension}")
+        for shown in dashboards()
+        for dimension in DIMENSIONS
+        if dimension == "all" or shown.name != "runs"  # a run has no dimension
+    ],
+)
 
 
 # The shop has no experiment, few use a promotion before others do, and hardly any day or delivery stands out.
@@ -27,17 +58,30 @@ MAY_FIND_NOTHING = ("ab_test", "anomaly_detection", "delivery_analytics")
 
 
 @pytest.fixture(scope="module")
-def dashboards(elasticsearch_url: str) -> dict[str, dict[str, Any]]:
+def read(elasticsearch_url: str) -> dict[str, dict[str, Any]]:
     """Each dashboard for `all`, read once."""
     with connect(elasticsearch_url) as client:
-        return {analysis.name: read_dashboard(client, analysis) for analysis in catalogue.analyses()}
+        return {shown.name: read_dashboard(client, shown) for shown in dashboards()}
+
+
+# ── What is declared ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @every_panel
-def test_its_fields_are_declared_and_can_be_charted(analysis: catalogue.Analysis, placed: PlacedPanel) -> None:
+def test_its_fields_are_declared_and_can_be_charted(shown: Dashboard, placed: PlacedPanel) -> None:
     panel = placed.panel
-    mapped = reports_mapping({analysis.name: fields_of(analysis)})["properties"]
-    named = (panel.x, panel.breakdown, panel.color, *panel.series, *(panel.band or ()), *panel.columns, *panel.where)
+    mapped = reports_mapping({name: fields_of(name) for name in report_names()})["properties"]
+    named = (
+        panel.x,
+        panel.breakdown,
+        panel.color,
+        panel.marked,
+        *panel.series,
+        *(panel.band or ()),
+        *(panel.whisker or ()),
+        *panel.columns,
+        *panel.where,
+    )
     for name in filter(None, named):
         assert name in placed.report_type.fields, name
         assert mapped[name]["type"] in ("keyword", "date", "boolean", "long", "double")
@@ -48,10 +92,87 @@ def test_its_fields_are_declared_and_can_be_charted(analysis: catalogue.Analysis
     assert 1 <= panel.width <= 12
 
 
+def test_the_overview_comes_first_and_every_analysis_has_a_dashboard_of_its_own() -> None:
+    names = [one["name"] for one in list_dashboards()]
+    assert names[0] == "overview"
+    assert len(names) == len(set(names))
+    assert names[len(COMPOSITIONS) :] == [one.name for one in catalogue.analyses()]
+    assert set(report_names()) <= set(names)
+
+
+@every_dashboard
+def test_titles_and_ids_tell_the_panels_of_a_dashboard_apart(shown: Dashboard) -> None:
+    placed = placed_panels(shown)
+    for what in ([one.id for one in placed], [one.panel.title for one in placed]):
+        assert len(what) == len(set(what))
+
+
+def test_a_panel_keeps_its_id_where_another_dashboard_shows_it() -> None:
+    (daily,) = (one for one in placed_panels(dashboard("overview")) if one.panel.title == "Daily orders")
+    (orders,) = (one for one in placed_panels(dashboard("anomaly_detection")) if one.id == daily.id)
+    assert (orders.panel.title, daily.panel.width) == ("Orders", 12)
+    assert orders.panel.where == daily.panel.where
+
+
+def test_a_panel_of_a_dashboards_own() -> None:
+    own = Panel("Busy hours", "line", "orders_per_day", "Read.", x="hour_of_day")
+    shows = (Shown("descriptive_statistics", "hour_of_day"), Shown("descriptive_statistics", "hour_of_day", own))
+    ids = [one.id for one in placed_panels(Dashboard("mine", "Mine", "Dashboards", "About.", shows))]
+    assert ids[-1] == "mine.descriptive_statistics.hour_of_day.1"
+    assert ids[0] == "descriptive_statistics.hour_of_day.1"
+
+
+@pytest.mark.parametrize(
+    ("shows", "said"),
+    [
+        ((Shown("rfm", "gone"),), "rfm has no report 'gone'"),
+        ((Shown("rfm", "segments", "Gone"),), "rfm segments has no panel 'Gone'"),
+        ((Shown("rfm"), Shown("rfm", "segments", "Segments")), "shows rfm.segments.3 twice"),
+        ((Shown("gone"),), "There is no analysis 'gone'"),
+    ],
+)
+def test_a_wrong_declaration_is_named(shows: tuple[Shown, ...], said: str) -> None:
+    with pytest.raises((ValueError, catalogue.CatalogueError), match=said):
+        placed_panels(Dashboard("mine", "Mine", "Dashboards", "About.", shows))
+
+
+def test_an_unknown_dashboard_is_named() -> None:
+    with pytest.raises(UnknownDashboard, match="There is no dashboard 'gone'; there are overview, customers, "):
+        dashboard("gone")
+
+
+def test_the_list_of_dashboards_imports_no_analysis() -> None:
+    code = (
+        "import sys; from include.dashboards.boards import list_dashboards; assert list_dashboards(); "
+        "print(*(name for name in sys.modules if name.startswith(('include.analytics.', 'include.ml.', 'pandas'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "space", "address"),
+    [
+        ("", "team", ""),
+        ("https://kibana.example/base/", "", "https://kibana.example/base/app/dashboards#/view/"),
+        ("https://kibana.example", "team a", "https://kibana.example/s/team%20a/app/dashboards#/view/"),
+    ],
+)
+def test_each_dashboard_has_its_twin_in_kibana(
+    monkeypatch: pytest.MonkeyPatch, url: str, space: str, address: str
+) -> None:
+    monkeypatch.setattr(configs, "KIBANA_URL", url)
+    monkeypatch.setattr(configs, "KIBANA_SPACE", space)
+    assert in_kibana(dashboard("overview")) == (address and address + dashboard_id("overview"))
+
+
+# ── What is read ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 @every_panel
-def test_it_is_drawn(dashboards: dict[str, dict[str, Any]], analysis: catalogue.Analysis, placed: PlacedPanel) -> None:
-    panel = next(panel for panel in dashboards[analysis.name]["panels"] if panel["id"] == placed.id)
-    if analysis.name in MAY_FIND_NOTHING and panel["reason"]:
+def test_it_is_drawn(read: dict[str, dict[str, Any]], shown: Dashboard, placed: PlacedPanel) -> None:
+    panel = next(panel for panel in read[shown.name]["panels"] if panel["id"] == placed.id)
+    if placed.report_name in MAY_FIND_NOTHING and panel["reason"]:
         assert not panel["rows"]
         return
     assert panel["reason"] == ""
@@ -61,22 +182,21 @@ def test_it_is_drawn(dashboards: dict[str, dict[str, Any]], analysis: catalogue.
         assert panel["spec"] is None
         assert panel["rows"]
         return
+    if placed.report_name != shown.name and panel["from"]:
+        return  # drawn on the dashboard of its analysis
     for dark in (False, True):
         spec = {**panel["spec"], "config": theme(dark=dark), "width": 500}
         assert vl_convert.vegalite_to_vega(spec)["marks"]
     assert vl_convert.vegalite_to_png(spec).startswith(b"\x89PNG")
 
 
-@every_dashboard
-@pytest.mark.parametrize("dimension", DIMENSIONS)
-def test_its_numbers_are_those_of_the_reports(
-    client: Elasticsearch, analysis: catalogue.Analysis, dimension: str
-) -> None:
+@every_dashboard_and_dimension
+def test_its_numbers_are_those_of_the_reports(client: Elasticsearch, shown: Dashboard, dimension: str) -> None:
     """Read a second way, report by report: the same rows, in the same order, none more."""
-    panels = {panel["id"]: panel for panel in read_dashboard(client, analysis, dimension)["panels"]}
-    for placed in panels_of(analysis):
+    panels = {panel["id"]: panel for panel in read_dashboard(client, shown, dimension)["panels"]}
+    for placed in placed_panels(shown):
         panel, names = placed.panel, placed.report_type.fields
-        stored = read_rows(client, analysis.name, placed.report_type.type, dimension, panel.where)
+        stored = read_rows(client, placed.report_name, placed.report_type.type, dimension, panel.where)
         rows = [{name: row[name] for name in names if name in row} for row in stored]
         if panel.sort == "report":
             assert panels[placed.id]["rows"] == rows[: panel.limit], placed.id
@@ -91,42 +211,96 @@ def test_its_numbers_are_those_of_the_reports(
 
 
 @every_dashboard
-def test_a_dashboard_tells_what_it_shows(client: Elasticsearch, analysis: catalogue.Analysis) -> None:
-    found = read_dashboard(client, analysis)
+def test_a_dashboard_tells_what_it_shows(read: dict[str, dict[str, Any]], shown: Dashboard) -> None:
+    found = read[shown.name]
     assert found["dimensions"][0] == "all"
-    assert set(DIMENSIONS) <= set(found["dimensions"])
+    assert set(DIMENSIONS) <= set(found["dimensions"]) or shown.name == "runs"
     assert {report["report_date"] for report in found["reports"].values()} == {AS_OF.isoformat()}
     assert {report["run_id"] for report in found["reports"].values()} == {RUN_ID}
-    ids = [panel["id"] for panel in found["panels"]]
-    assert len(ids) == len(set(ids))
+    assert (found["date"], found["dates"]) == (None, [AS_OF.isoformat()])
+    for panel in found["panels"]:
+        assert panel["report_id"] in found["reports"]
+        comes_from = panel["from"]["name"] if panel["from"] else shown.name
+        assert comes_from == panel["report_name"]
+
+
+def test_what_a_report_has_not_is_told_beside_what_others_have(client: Elasticsearch) -> None:
+    """Data quality has runs, which have no dimension, beside sources, which do."""
+    panels = read_dashboard(client, dashboard("data_quality"), "region: North")["panels"]
+    reasons = {panel["report_name"]: panel["reason"] for panel in panels}
+    assert reasons == {"source_health": "", "runs": "This report is not broken down by region: North; choose `all`."}
 
 
 @every_dashboard
-def test_an_unknown_dimension_value(client: Elasticsearch, analysis: catalogue.Analysis) -> None:
+def test_an_unknown_dimension_value(client: Elasticsearch, shown: Dashboard) -> None:
     with pytest.raises(UnknownDimension, match="'region: Atlantis'") as raised:
-        read_dashboard(client, analysis, "region: Atlantis")
-    assert "region: North" in raised.value.known
+        read_dashboard(client, shown, "region: Atlantis")
+    assert "region: North" in raised.value.dimensions or shown.name == "runs"
 
 
 @every_dashboard
-def test_before_the_first_run(
-    client: Elasticsearch, analysis: catalogue.Analysis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_before_the_first_run(client: Elasticsearch, shown: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configs, "INDEX_PREFIX", "another-")
-    found = read_dashboard(client, analysis, "region: North")
+    found = read_dashboard(client, shown, "region: North")
     assert not found["has_reports"]
     assert {panel["reason"] for panel in found["panels"]} == {"No run has written this report yet."}
 
 
 def test_elasticsearch_is_away() -> None:
     with connect("http://127.0.0.1:9") as nobody, pytest.raises(ElasticsearchProblem, match="did not answer"):
-        read_dashboard(nobody, catalogue.analyses()[0])
+        read_dashboard(nobody, dashboard("overview"))
 
 
-@every_dashboard
-@pytest.mark.parametrize("dimension", DIMENSIONS)
+@every_dashboard_and_dimension
 def test_what_kibana_asks_for_are_the_numbers_of_the_reports(
-    client: Elasticsearch, analysis: catalogue.Analysis, dimension: str
+    client: Elasticsearch, shown: Dashboard, dimension: str
 ) -> None:
-    check_lens(client, analysis, dimension)
-    check_vega(client, analysis, dimension)
+    check_lens(client, shown, dimension)
+    check_vega(client, shown, dimension)
+
+
+# ── Earlier dates ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_reports_of_an_earlier_date(client: Elasticsearch) -> None:
+    """Two earlier dates, of one of which a killed run left rows that no header tells of."""
+    early, earlier = AS_OF - timedelta(days=7), AS_OF - timedelta(days=14)
+    (report_type,) = (one for one in catalogue.analysis("rfm").module.REPORTS if one.type == "cut_points")
+    fields = fields_of("rfm")
+
+    def write(day: date, cut_point: float) -> None:
+        values = {"dimension": "all", "measure": "recency", "cut_number": 1, "cut_point": cut_point, "n": 10}
+        write_report(
+            client, "rfm", report_type, Report(pd.DataFrame([values])), report_date=day, run_id=f"run of {day}",
+            written_at=WRITTEN_AT, parameters={}, fields=fields,
+        )  # fmt: skip
+
+    try:
+        write(early, 5.0)
+        write(earlier, 3.0)
+        left = {"report_name": "rfm", "type": "cut_points", "report_date": early.isoformat(), "version": "unfinished",
+                "dimension": "all", "cut_point": 99.0, "row": 0, "is_header": False, "is_latest": False}  # fmt: skip
+        client.index(index=index_name(REPORTS), id="left", document=left, routing="rfm")
+        publish_reports(client)
+        shown = dashboard("rfm")
+        found = read_dashboard(client, shown, report_date=early)
+        dates = [AS_OF.isoformat(), early.isoformat(), earlier.isoformat()]
+        assert (found["date"], found["dates"]) == (early.isoformat(), dates)
+        panels = {panel["id"]: panel for panel in found["panels"]}
+        assert [row["cut_point"] for row in panels["rfm.cut_points.1"]["rows"]] == [5.0]
+        assert {report["run_id"] for report in found["reports"].values()} == {f"run of {early}"}
+        assert panels["rfm.segments.1"]["reason"] == f"There is no such report of {early}."
+        assert [
+            row["cut_point"] for row in read_dashboard(client, shown, report_date=earlier)["panels"][3]["rows"]
+        ] == [3.0]
+        latest = read_dashboard(client, shown)
+        assert {report["report_date"] for report in latest["reports"].values()} == {AS_OF.isoformat()}
+        assert read_dashboard(client, shown, report_date=AS_OF)["panels"] == latest["panels"]
+        with pytest.raises(UnknownDate, match="RFM has no reports of 2020-01-01") as raised:
+            read_dashboard(client, shown, report_date=date(2020, 1, 1))
+        assert raised.value.dates == dates
+        with pytest.raises(UnknownDimension, match=f"The reports of {early} of RFM have no dimension value"):
+            read_dashboard(client, shown, "region: North", early)
+    finally:
+        for day in (early, earlier):
+            remove_reports(client, day)

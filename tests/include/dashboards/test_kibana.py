@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 import configs
-from include import catalogue
-from include.dashboards.boards import fields_of, panels_of
+from include.dashboards.dashboard import dashboards, fields_of, placed_panels
 from include.dashboards.kibana import SavedObject, dashboard_id, mappings, ndjson, render, saved_objects
 from include.dashboards.kibana_checks import changed_ids, troubles
 from include.dashboards.kibana_lens import attributes, description, kuery, lens_can_draw
@@ -54,11 +53,12 @@ def test_two_generations_are_the_same() -> None:
     assert render() == ndjson(OBJECTS)
 
 
-def test_every_panel_of_every_analysis_is_on_its_dashboard() -> None:
-    for analysis in catalogue.analyses():
-        shown = panels(DASHBOARDS[dashboard_id(analysis.name)])
-        assert [panel["title"] for panel in shown[1:]] == [one.panel.title for one in panels_of(analysis)]
-        for panel, placed in zip(shown[1:], panels_of(analysis), strict=True):
+def test_every_panel_is_on_its_dashboard() -> None:
+    for dashboard in dashboards():
+        shown = panels(DASHBOARDS[dashboard_id(dashboard.name)])
+        placed_here = placed_panels(dashboard)
+        assert [panel["title"] for panel in shown[1:]] == [one.panel.title for one in placed_here]
+        for panel, placed in zip(shown[1:], placed_here, strict=True):
             assert panel["type"] == ("lens" if lens_can_draw(placed.panel) else "visualization")
             told = panel["embeddableConfig"].get("attributes") or panel["embeddableConfig"]["savedVis"]
             assert told["description"].startswith(placed.panel.how_to_read)
@@ -66,21 +66,28 @@ def test_every_panel_of_every_analysis_is_on_its_dashboard() -> None:
 
 
 def test_vega_is_only_for_what_lens_has_no_mark_for() -> None:
-    for analysis in catalogue.analyses():
-        for placed in panels_of(analysis):
+    for dashboard in dashboards():
+        for placed in placed_panels(dashboard):
             if not lens_can_draw(placed.panel):
-                assert placed.panel.mark == "scatter" or (placed.panel.mark == "line" and placed.panel.band)
+                assert placed.panel.mark in ("scatter", "map") or (placed.panel.mark == "line" and placed.panel.band)
 
 
 def test_every_search_is_limited_to_its_report_and_left_to_the_control() -> None:
-    for analysis in catalogue.analyses():
-        for placed in panels_of(analysis):
+    for dashboard in dashboards():
+        for placed in placed_panels(dashboard):
             if lens_can_draw(placed.panel):
                 found = attributes(
-                    placed.panel, analysis.name, placed.report_type, fields_of(analysis), layer_id="l", data_view="v"
+                    placed.panel,
+                    placed.report_name,
+                    placed.report_type,
+                    fields_of(placed.report_name),
+                    layer_id="l",
+                    data_view="v",
                 )
                 query = found["state"]["query"]["query"]
-                begin = f'report_name: "{analysis.name}" and type: "{placed.report_type.type}" and is_header: false'
+                begin = (
+                    f'report_name: "{placed.report_name}" and type: "{placed.report_type.type}" and is_header: false'
+                )
                 assert query.startswith(begin)
                 assert "dimension" not in query
 

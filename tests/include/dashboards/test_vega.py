@@ -1,5 +1,6 @@
 """Panels on hand-made rows: what is drawn, and what is said where nothing can be."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,19 @@ import pytest
 import vl_convert
 
 from include.dashboards.panel import Panel
-from include.dashboards.vega import Drawing, draw, format_of, period_label, short_format, theme
+from include.dashboards.vega import (
+    KM_PER_DEGREE,
+    MAP_HEIGHT,
+    MAP_SPAN_DEGREES,
+    TONES,
+    Drawing,
+    draw,
+    format_of,
+    period_label,
+    short_format,
+    theme,
+    title_of,
+)
 from include.schemas.reports import SHARED_FIELDS, Field
 
 FIELDS = {**SHARED_FIELDS, "segment": Field("keyword", "a name"), "offset": Field("long", "how much later", "weeks")}
@@ -122,6 +135,154 @@ def test_a_panel_that_cannot_be_drawn_is_named() -> None:
         draw(panel(x=None), weeks(2), FIELDS)
 
 
+PLACES = {
+    **FIELDS,
+    "longitude": Field("double", "of the place", "degrees"),
+    "latitude": Field("double", "of the place", "degrees"),
+}
+
+
+def places(*points: tuple[float, float]) -> list[dict[str, Any]]:
+    return [{"longitude": x, "latitude": y, "segment": f"place {n}"} for n, (x, y) in enumerate(points)]
+
+
+def shown_degrees(rows: list[dict[str, Any]], width: int) -> tuple[float, float]:
+    """How many degrees of longitude and latitude a map of that width shows: the domains of the drawn scales."""
+    spec = draw(panel(mark="map", x="longitude", y="latitude"), rows, PLACES).spec
+    assert spec is not None
+    # What Vega computes from these expressions in the browser, Python computes here.
+    scales = {scale["name"]: scale for scale in vl_convert.vegalite_to_vega({**spec, "width": width})["scales"]}
+    ends = []
+    for name in ("x", "y"):
+        signals = [scales[name][end]["signal"] for end in ("domainMin", "domainMax")]
+        low, high = (eval(signal, {"max": max, "width": width}) for signal in signals)
+        ends.append(high - low)
+    return ends[0], ends[1]
+
+
+@pytest.mark.parametrize("width", [300, 900])
+def test_a_map_is_true_to_scale_and_shows_every_place(width: int) -> None:
+    """At 60 degrees north a degree of longitude is half as long as one of latitude (cos 60° = 0.5)."""
+    rows = places((10.0, 59.0), (13.0, 61.0))
+    across, up = shown_degrees(rows, width)
+    assert (across * 0.5 / width) / (up / MAP_HEIGHT) == pytest.approx(1, rel=1e-4)
+    assert across >= 3
+    assert up >= 2
+
+
+def test_a_map_of_one_place_is_no_point_of_nothing() -> None:
+    across, up = shown_degrees(places((13.4, 52.5)), 600)
+    assert up >= MAP_SPAN_DEGREES
+    assert across > up
+
+
+def test_the_scale_bar_of_a_map_is_as_long_as_it_says() -> None:
+    spec = draw(panel(mark="map", x="longitude", y="latitude"), places((0, 0), (0, 1)), PLACES).spec
+    assert spec is not None
+    line, text = spec["layer"][-2:]
+    assert text["data"]["values"] == [{"text": "20 km"}]  # of 1.15 degrees or 128 km no more than three tenths
+    begin = line["encoding"]["x"]["value"]
+    end = eval(line["encoding"]["x2"]["value"]["expr"], {"max": max, "width": 400})
+    degrees_per_pixel = 1.15 / MAP_HEIGHT  # the places are one degree apart from south to north
+    assert (end - begin) * degrees_per_pixel * KM_PER_DEGREE == pytest.approx(20, rel=1e-3)
+
+
+def test_colours_say_what_their_values_mean() -> None:
+    rows = [{**row, "segment": name} for row, name in zip(places((0, 0), (1, 1)), ("as others", "slow"), strict=True)]
+    told = panel(
+        mark="map", x="longitude", y="latitude", breakdown="segment", tones={"slow": "bad", "as others": "plain"}
+    )
+    spec = draw(told, rows, PLACES).spec
+    assert spec is not None
+    scale = spec["layer"][0]["encoding"]["color"]["scale"]
+    assert dict(zip(scale["domain"], scale["range"], strict=True)) == {
+        "slow": TONES["bad"],
+        "as others": TONES["plain"],
+    }
+
+
+def test_an_effect_shows_its_interval_and_whether_it_is_one() -> None:
+    """Grey where the interval holds zero, else green above and vermilion below; the sign moves no label into a bar."""
+    ends = {"sure": (1.0, 3.0, 2.0), "unsure": (-1.0, 3.0, 1.0), "harmful": (-3.0, -1.0, -2.0)}
+    rows = [
+        {"segment": name, "ci_low": low, "ci_high": high, "rate": value} for name, (low, high, value) in ends.items()
+    ]
+    bars = panel(mark="bar", x="segment", y="rate", format="decimal", whisker=("ci_low", "ci_high"))
+    drawn = svg(draw(bars, rows, FIELDS))
+    assert all(drawn.count(f'fill="{TONES[tone]}"') == 1 for tone in ("good", "faint", "bad"))
+    spec = draw(bars, rows, FIELDS).spec
+    assert spec is not None
+    assert [layer["mark"] if isinstance(layer["mark"], str) else layer["mark"]["type"] for layer in spec["layer"]] == [
+        "bar",
+        "rule",
+    ]
+
+
+def test_a_huge_interval_does_not_dwarf_the_others() -> None:
+    """The axis ends at four times the longest bar; without such an interval it is left to Vega."""
+    bars = panel(mark="bar", x="segment", y="rate", format="decimal", whisker=("ci_low", "ci_high"))
+    usual = {"segment": "usual", "ci_low": 1.0, "ci_high": 3.0, "rate": 2.0}
+    for name in ("few customers", LONG):
+        huge = {"segment": name, "ci_low": -500.0, "ci_high": 900.0, "rate": 0.5}
+        spec = draw(bars, [usual, huge], FIELDS).spec
+        assert spec is not None
+        (bar, _) = (layer["encoding"] for layer in spec["layer"])
+        assert bar["y" if "y" in bar else "x"]["scale"] == {"domain": [-8, 8]}
+    spec = draw(bars, [usual], FIELDS).spec
+    assert spec is not None
+    assert "scale" not in spec["layer"][0]["encoding"]["y"]
+
+
+def test_a_long_name_takes_two_lines() -> None:
+    drawn = svg(draw(panel(mark="bar", x="segment"), [{"segment": LONG, "orders": 3}], FIELDS))
+    assert "<tspan>a name that is much</tspan>" in drawn  # the last space within 26 letters is before `longer`
+    assert ">short name, long enough<" in svg(
+        draw(panel(mark="bar", x="segment"), [{"segment": "short name, long enough", "orders": 3}], FIELDS)
+    )
+
+
+def test_zeros_stand_on_the_axis() -> None:
+    spec = draw(panel(mark="bar", x="segment"), [{"segment": "a", "orders": 0}], FIELDS).spec
+    assert spec is not None
+    assert spec["layer"][0]["encoding"]["y"]["scale"] == {"domain": [0, 1]}
+
+
+def test_few_bars_do_not_fill_the_card() -> None:
+    def widest(count: int) -> float:
+        drawn = svg(
+            draw(panel(mark="bar", x="segment"), [{"segment": n * "x", "orders": 1} for n in range(1, count)], FIELDS)
+        )
+        return max(
+            float(width) for width in re.findall(r'aria-roledescription="bar" d="M[-\d.]+,[-\d.]+h([\d.]+)', drawn)
+        )
+
+    assert widest(3) < 500 / 2 * 0.6
+    assert widest(8) > 500 / 8 * 0.6
+
+
+def test_an_interval_has_the_unit_of_what_it_is_of() -> None:
+    """And small probabilities are not rounded to nothing."""
+    table = panel(mark="table", x=None, y="rate", columns=("rate", "ci_low", "p_value"), format="decimal")
+    columns = draw(table, [{"rate": 0.5, "ci_low": 0.4, "p_value": 0.0004}], FIELDS).columns
+    assert [column.format for column in columns] == ["percent", "percent", "p_value"]
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("median_taken_hours", "Median taken"),  # the values say their unit
+        ("median_taken_low_hours", "Median taken, from"),
+        ("lift_ci_high", "Lift, to"),
+        ("expected_revenue_30_days", "Expected revenue 30 days"),
+        ("is_complete", "Complete"),
+        ("days_since_newest", "Days since newest"),
+        ("ci_low", "Interval from"),
+    ],
+)
+def test_a_title_is_for_people(name: str, title: str) -> None:
+    assert title_of(name) == title
+
+
 def test_names_are_values_of_the_data_only() -> None:
     """A name never becomes part of an expression or a title."""
     evil = "'); alert(1); ('"
@@ -140,3 +301,4 @@ def test_words_and_numbers() -> None:
     assert format_of(FIELDS["segment"]) is None
     assert short_format("money", [0.2]) == ",.2~f"
     assert short_format("number", [25_000.0, None]) == ".3~s"
+    assert short_format("decimal", [0.03]) == ".2~g"

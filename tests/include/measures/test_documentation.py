@@ -12,7 +12,7 @@ def test_the_page_is_fresh() -> None:
 
 def test_every_report_and_field_is_explained() -> None:
     text = render()
-    for analysis in catalogue.analyses():
+    for analysis in catalogue.reporting():
         assert f"\n## {analysis.title}\n" in text
         for report_type in analysis.module.REPORTS:
             assert f"(`{report_type.type}`)" in text

@@ -17,6 +17,7 @@ from include.ml.clv_prediction import (
     BEFORE_HOLDOUT,
     HORIZONS_DAYS,
     NAIVE,
+    ORDER_KINDS,
     SCORES,
     SEGMENTS,
     SPEND,
@@ -264,16 +265,42 @@ def test_refunds_and_free_orders_stay_out_of_the_spend_model(orders: pd.DataFram
     assert np.isfinite(spend["model_q"])
 
 
-def test_drift_is_a_warning(orders: pd.DataFrame, reports: dict[str, Report]) -> None:
-    before = reports["models"].rows.to_dict("records")
+def test_drift_is_a_warning_and_changes_no_number(orders: pd.DataFrame) -> None:
     tables = tables_of(orders.drop(columns="dimension_region"))
+    fresh = clv_prediction(tables, as_of=AS_OF)
+    before = [{**row, "report_date": "2024-05-04"} for row in fresh["models"].rows.to_dict("records")]
     same = clv_prediction(tables, as_of=AS_OF, previous_models=before)
-    assert not any("drifted" in warning for warning in same["models"].warnings)
+    assert [one.warnings for one in same.values()] == [one.warnings for one in fresh.values()]
+    chosen = next(row for row in before if row["data_window"] == ALL_DAYS and row["model"] != SPEND)
     for row in before:
         row["model_q"] = row["model_q"] * 3
+        if row["data_window"] == ALL_DAYS and row is chosen:
+            row["model"] = next(title for title in ORDER_KINDS.values() if title != row["model"])
     changed = clv_prediction(tables, as_of=AS_OF, previous_models=before)
-    assert any("Gamma-Gamma model have drifted" in warning for warning in changed["models"].warnings)
-    pd.testing.assert_frame_equal(changed["models"].rows, same["models"].rows, rtol=1e-3)
+    spend = next(row for row in before if row["model"] == SPEND)
+    since = "since the report of 2024-05-04"
+    moved = f"q from {spend['model_q']:.4g} to {spend['model_q'] / 3:.4g}"
+    assert [one for one in changed["models"].warnings if since in one] == [
+        f"Another model is used {since}: {fresh_title(fresh)} instead of {chosen['model']}.",
+        f"Parameters of the Gamma-Gamma model have drifted {since}: {moved}.",
+    ]
+    assert written(same) == written(changed) == written(fresh)
+
+
+def fresh_title(reports: dict[str, Report]) -> str:
+    rows = of_all(reports["models"])
+    return str(rows[(rows["data_window"] == ALL_DAYS) & (rows["model"] != SPEND)]["model"].iloc[0])
+
+
+def test_parameters_in_use_have_intervals_around_them(reports: dict[str, Report]) -> None:
+    models = of_all(reports["models"])
+    for own in models[models["data_window"] == ALL_DAYS].to_dict("records"):
+        rows = of_all(reports["model_parameters"])
+        rows = rows[rows["model"] == own["model"]]
+        assert rows["estimate"].tolist() == [own[f"model_{name}"] for name in rows["parameter"]]
+        assert (rows["n"] == own["n"]).all()
+        assert (rows["ci_low"] > 0).all()
+        assert ((rows["ci_low"] < rows["estimate"]) & (rows["estimate"] < rows["ci_high"])).all()
 
 
 def test_correlated_spend_is_a_warning() -> None:

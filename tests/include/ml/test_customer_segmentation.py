@@ -181,6 +181,27 @@ def test_movements(shop: tuple[pd.DataFrame, list[int]]) -> None:
     assert now["quiet"] != "segment 1" or moves["previous_customer_segment"].nunique() > 1
 
 
+def test_segments_that_are_no_longer_the_same_are_a_warning(shop: tuple[pd.DataFrame, list[int]]) -> None:
+    tables = tables_of(shop[0].drop(columns="dimension_region"))
+    fresh = customer_segmentation(tables, as_of=AS_OF, resamples=0)
+    before = [{**row, "report_date": "2024-05-04"} for row in fresh["segments"].rows.to_dict("records")]
+
+    since = "since the report of 2024-05-04"
+
+    def told(previous: list[dict[str, Any]]) -> list[str]:
+        found = customer_segmentation(tables, as_of=AS_OF, resamples=0, previous_segments=previous)
+        assert written(found) == written(fresh)
+        return [one for one in found["segments"].warnings if since in one]
+
+    assert told(before) == []
+    frequency = before[1]["mean_frequency"]
+    before[1]["mean_frequency"] = 2 * frequency
+    moved = f"mean frequency from {2 * frequency:.4g} to {frequency:.4g}"
+    assert told(before) == [f"Means of segment 2 have drifted {since}: {moved}."]
+    other = f"There are 4 segments instead of 3 {since}: segments of one number are not the same customers."
+    assert told(before[:3]) == [other]
+
+
 def test_one_heap_says_so() -> None:
     chance = np.random.default_rng(4)
     rows = [

@@ -13,8 +13,10 @@ from include.dashboards.kibana import render, saved_objects
 from include.dashboards.kibana_import import KibanaProblem, connect_kibana
 from include.pipeline.kibana import import_dashboards
 from tests.kibana_server import KibanaServer, kibana_server
+from tests.runs import context_of
 from tests.servers import free_port
 
+CONTEXT = context_of("import_dashboards")
 OBJECTS = saved_objects()
 DASHBOARD = next(one for one in OBJECTS if one["type"] == "dashboard")
 LATEST = next(one for one in OBJECTS if one["attributes"]["title"] == "reports-latest")
@@ -32,7 +34,7 @@ def kibana(monkeypatch: pytest.MonkeyPatch) -> Iterator[KibanaServer]:
 def refused(*, retried: bool) -> str:
     """What a run of the task fails with."""
     with pytest.raises(AirflowException if retried else AirflowFailException) as caught:
-        import_dashboards()
+        import_dashboards(CONTEXT)
     assert isinstance(caught.value, AirflowFailException) is not retried
     said = str(caught.value)
     assert said.endswith(".")
@@ -43,14 +45,14 @@ def refused(*, retried: bool) -> str:
 def test_without_a_kibana_it_is_skipped_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configs, "KIBANA_URL", "")
     with pytest.raises(AirflowSkipException, match="KIBANA_URL is empty"):
-        import_dashboards()
+        import_dashboards(CONTEXT)
 
 
 def test_it_imports_everything_and_again_replaces_it(kibana: KibanaServer) -> None:
-    done = import_dashboards()
+    done = import_dashboards(CONTEXT)
     assert (done["objects"], done["replaced"], done["space"]) == (len(OBJECTS), 0, "default")
     assert list(kibana.spaces["default"].values()) == [json.loads(line) for line in render().splitlines()] == OBJECTS
-    again = import_dashboards()
+    again = import_dashboards(CONTEXT)
     assert (again["objects"], again["replaced"]) == (len(OBJECTS), len(OBJECTS))
     assert len(kibana.spaces["default"]) == len(OBJECTS)
 
@@ -58,7 +60,7 @@ def test_it_imports_everything_and_again_replaces_it(kibana: KibanaServer) -> No
 def test_it_imports_into_the_configured_space(kibana: KibanaServer, monkeypatch: pytest.MonkeyPatch) -> None:
     kibana.spaces["team a"] = {}
     monkeypatch.setattr(configs, "KIBANA_SPACE", "team a")
-    assert import_dashboards()["space"] == "team a"
+    assert import_dashboards(CONTEXT)["space"] == "team a"
     assert (len(kibana.spaces["team a"]), len(kibana.spaces["default"])) == (len(OBJECTS), 0)
     monkeypatch.setattr(configs, "KIBANA_SPACE", "nowhere")
     assert "has no space `nowhere`; create it" in refused(retried=False)
@@ -73,7 +75,7 @@ def test_it_logs_in_with_the_connection(
     kibana.logins, kibana.api_keys = {"importer": "right"}, {"a-key"}
     assert "asks for a login" in refused(retried=False)
     monkeypatch.setenv("AIRFLOW_CONN_KIBANA_DEFAULT", json.dumps({"conn_type": "http", **extra}))
-    assert import_dashboards()["objects"] == len(OBJECTS)
+    assert import_dashboards(CONTEXT)["objects"] == len(OBJECTS)
     wrong = {"login": "importer", "password": "hidden-wrong-password"}
     monkeypatch.setenv("AIRFLOW_CONN_KIBANA_DEFAULT", json.dumps({"conn_type": "http", **wrong}))
     said = refused(retried=False)
@@ -137,7 +139,7 @@ def test_an_object_that_is_not_reported_is_missed(kibana: KibanaServer) -> None:
 
 def test_a_conflict_is_named(kibana: KibanaServer) -> None:
     """Kibana reports one where another object of the space stands in the way; overwriting settles all others."""
-    import_dashboards()
+    import_dashboards(CONTEXT)
     conflict = {"type": "dashboard", "id": DASHBOARD["id"], "error": {"type": "ambiguous_conflict"}}
     kibana.answers.append({"success": False, "successCount": 0, "errors": [conflict]})
     said = refused(retried=False)
@@ -158,14 +160,14 @@ def test_the_time_zone_is_set_only_where_that_is_wanted_and_nobody_chose(
     kibana: KibanaServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert import_dashboards()["time_zone"] == "Browser"
+        assert import_dashboards(CONTEXT)["time_zone"] == "Browser"
     assert "Set *Time zone* to UTC" in caplog.text
     assert kibana.settings == {}
     monkeypatch.setattr(configs, "KIBANA_SET_TIME_ZONE", True)
-    assert import_dashboards()["time_zone"] == "UTC"
+    assert import_dashboards(CONTEXT)["time_zone"] == "UTC"
     assert kibana.settings == {"default": {"dateFormat:tz": {"userValue": "UTC"}}}
     kibana.settings["default"]["dateFormat:tz"] = {"userValue": "America/New_York"}
-    assert import_dashboards()["time_zone"] == "America/New_York"
+    assert import_dashboards(CONTEXT)["time_zone"] == "America/New_York"
     assert kibana.settings["default"]["dateFormat:tz"] == {"userValue": "America/New_York"}
 
 
@@ -174,5 +176,5 @@ def test_settings_that_may_not_be_read_do_not_fail_the_task(
 ) -> None:
     kibana.forbidden = "/api/kibana/settings"
     with caplog.at_level(logging.WARNING):
-        assert import_dashboards()["time_zone"] == "unknown"
+        assert import_dashboards(CONTEXT)["time_zone"] == "unknown"
     assert "does not allow this user reading the time zone of the space" in caplog.text

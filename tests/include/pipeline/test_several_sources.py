@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from airflow.sdk.api.datamodels._generated import DagRun, DagRunType
 from airflow.sdk.exceptions import AirflowFailException
 
 import configs
@@ -18,6 +16,7 @@ from include.pipeline.parameters import configured_sources
 from include.pipeline.stage import stage, staged_snapshot
 from include.pipeline.validate import validate
 from include.staging.snapshot import Snapshot
+from tests.runs import context_of
 
 SOURCES = """
 sessions:
@@ -60,10 +59,7 @@ class Shops:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.found: dict[str, dict[str, Any]] = {}
-        now = datetime(2025, 1, 1, tzinfo=UTC)
-        params = {"dimensions": [], "analyses": [], "full_refresh": False, "dry_run": False}
-        dag_run = DagRun.model_construct(run_id="one", run_type=DagRunType.MANUAL, start_date=now, run_after=now)
-        self.context: Any = {"dag_run": dag_run, "params": params}
+        self.context: Any = context_of("a task")
 
     def load(
         self,

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -281,6 +282,8 @@ def test_what_has_two_readings_is_asked(tmp_path: Path, make_source: MakeSource,
 def test_check_source_reports_what_is_there(tmp_path: Path, make_source: MakeSource) -> None:
     (tmp_path / "1.csv").write_text("a;b;c\n1;2;3\n")
     (tmp_path / "2.csv").write_text("c;a;b\n1;2;3\n")
+    for number in (1, 2):
+        os.utime(tmp_path / f"{number}.csv", (1_700_000_000 + number,) * 2)
     check = check_source(make_source("*.csv", "a", "b"))
     assert (check.files, check.bytes, check.columns) == (("1.csv", "2.csv"), 24, ("a", "b", "c"))
     assert check.unused_columns == ("c",)
@@ -292,7 +295,19 @@ def test_check_source_reports_what_is_there(tmp_path: Path, make_source: MakeSou
         "columns": ["a", "b", "c"],
         "unused_columns": ["c"],
         "options": {"delimiter": ";", "encoding": "utf-8", "decimal": ".", "date_format": {}, "timezone": "UTC"},
+        "rows": 2,
+        "newest": "2023-11-14 22:13:22+0000",
     }
     (tmp_path / "2.csv").write_text("c;a\n1;2\n")
     with pytest.raises(SourceError, match=r"2.csv has no column 'b'"):
         check_source(make_source("*.csv", "a", "b"))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_rows_are_estimated_from_the_beginning(tmp_path: Path, make_source: MakeSource, zipped: bool) -> None:
+    lines = random.Random(1)
+    text = "a,b\n" + "".join(f'{number},"{lines.randbytes(20).hex()}\n"\n' for number in range(60_000))
+    assert len(text) > 2 * SAMPLE_BYTES
+    (tmp_path / "s.csv").write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+    check = check_source(make_source("s.csv", "a", "b"))
+    assert check.rows == pytest.approx(60_000, rel=0.1)
