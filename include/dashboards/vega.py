@@ -102,6 +102,7 @@ LEGEND_SYMBOL_PIXELS, LEGEND_LETTER_PIXELS = 26, 7  # about what an entry takes
 BARS_SHOWN = 140  # more bars than this over time are drawn as lines: they would be thinner than a hair
 NARROW_PIXELS = 260  # the width of a chart on a telephone
 LINE_LETTERS, LINE_PIXELS = 26, 12  # of a name beside its bar that takes two lines
+TWO_LINES = 2 * LINE_PIXELS + 6
 FEW_BARS = 4  # so few stand apart
 LABEL_STANDING = 14  # bars of names with more letters than this lie down
 
@@ -221,7 +222,6 @@ def theme(*, dark: bool) -> Spec:
             "titleLimit": 320,
             "orient": "top",
             "symbolLimit": LEGEND_ENTRIES,
-            "columns": {"expr": "max(1, floor(width / 150))"},
         },
     }
 
@@ -482,7 +482,10 @@ class _Chart:
         legend: Spec = {"title": self.series_title, "symbolOpacity": 1}  # else as pale as a band, or a hidden point
         in_one_row = sum(LEGEND_SYMBOL_PIXELS + LEGEND_LETTER_PIXELS * len(name) for name in names)
         entry = LEGEND_SYMBOL_PIXELS + min(LEGEND_LABEL_PIXELS, LEGEND_LETTER_PIXELS * max(map(len, names), default=0))
-        legend["columns"] = {"expr": f"width >= {in_one_row} ? {count} : max(1, floor(width / {entry}))"}
+        # Of the card's width, not of the chart's: that one changes once the axes are laid out, and Vega would keep the
+        # room of the first guess. `width` stands in it so that it is asked for again when the window changes.
+        room = f"(isFinite(containerSize()[0]) ? containerSize()[0] - {self._pixels_of_axis} : width)"
+        legend["columns"] = {"expr": f"{room} >= {in_one_row} ? {count} : max(1, floor({room} / {entry}))"}
         if self.group and self.fields[self.group].type in ("date", "long") and len(self.value_names) == 1:
             return {"color": {"field": "series", "type": "ordinal", "sort": None, "legend": legend}}
         if names <= set(self.panel.tones):
@@ -493,6 +496,13 @@ class _Chart:
         many = count > len(OKABE_ITO) and self.panel.mark not in ("scatter", "map")
         scale = {"scale": {"scheme": "tableau20"}} if many else {}
         return {"color": {"field": "series", "type": "nominal", "sort": None, "legend": legend, **scale}}
+
+    @property
+    def _pixels_of_axis(self) -> int:
+        """About how far the chart itself begins from the left."""
+        longest = max(len(row["label"]) for row in self.drawn)
+        lies = self.panel.mark == "bar" and self.x_type != "date" and longest > LABEL_STANDING
+        return 50 + LEGEND_LETTER_PIXELS * (min(longest, LINE_LETTERS) if lies else 3)
 
     def tooltip(self) -> list[Spec]:
         tips: list[Spec] = [{"field": "label", "type": "nominal", "title": self.x_title or title_of(self.x)}]
@@ -679,13 +689,13 @@ IN_TWO_LINES = (
 
 def _lying_bars(chart: _Chart, shared: Spec, side_by_side: Spec | None, stack: str | None) -> Spec:
     across = _within_reach(chart, chart.y_encoding(stack=stack))
-    across["axis"] = {**across["axis"], **NUMBERS_ACROSS}
+    across["axis"] = {**across["axis"], **NUMBERS_ACROSS, "titleAnchor": "end"}  # it may be longer than the axis
     labels = {row["label"] for row in chart.drawn if row["value"] is not None}  # Vega leaves the others out
     step = BAR_STEP
     axis: Spec = {"title": chart.panel.x_title or None, "grid": False}
     if max(map(len, labels), default=0) > LINE_LETTERS:
         axis |= {"labelExpr": IN_TWO_LINES, "labelLineHeight": LINE_PIXELS}
-        step = 2 * LINE_PIXELS + 6
+        step = TWO_LINES
     encoding: Spec = {"y": {"field": "label", "type": "nominal", "sort": None, "axis": axis}}
     if side_by_side:
         encoding["yOffset"] = side_by_side
@@ -765,18 +775,22 @@ def _heatmap(chart: _Chart) -> Spec:
         names.sort(key=float, reverse=True)  # numbers grow upwards, as on every other chart
     rows = len(names)
     step = max(8, min(CELL_STEP if rows > FEW_ROWS else CELL_STEP_OF_FEW, TALLEST // rows))
+    down: Spec = {"title": group_title}
+    if max(map(len, names)) > LINE_LETTERS and TALLEST // rows >= TWO_LINES:
+        step = max(step, TWO_LINES)
+        down |= {"labelExpr": IN_TWO_LINES, "labelLineHeight": LINE_PIXELS}
     across: Spec = {"title": chart.x_title, "labelAngle": 0 if chart.x_type in ("long", "double") else -40}
     if chart.x_type == "keyword":
         across["labelOverlap"] = False  # of names in no order none can be guessed
     encoding: Spec = {
         "x": {"field": "label", "type": "ordinal", "sort": columns, "axis": across},
-        "y": {"field": "series", "type": "ordinal", "sort": names, "axis": {"title": group_title}},
+        "y": {"field": "series", "type": "ordinal", "sort": names, "axis": down},
     }
     color_title = chart.value_title
     legend = {
         "title": color_title,
         "format": chart.short_format,
-        "gradientLength": 160,
+        "gradientLength": {"expr": "max(60, min(160, width - 10))"},
         "direction": "horizontal",
     }
     cells: Spec = {

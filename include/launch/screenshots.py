@@ -48,8 +48,8 @@ class Chosen:
 
 
 CHOSEN = (
-    Chosen("page.png", "demo", "descriptive_statistics", "light"),
-    Chosen("page-dark.png", "demo", "descriptive_statistics", "dark"),
+    Chosen("page.png", "demo", "overview", "light"),
+    Chosen("page-dark.png", "completejourney", "customers", "dark"),
 )
 
 

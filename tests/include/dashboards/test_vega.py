@@ -219,7 +219,7 @@ def test_an_effect_shows_its_interval_and_whether_it_is_one() -> None:
 
 
 def test_a_huge_interval_does_not_dwarf_the_others() -> None:
-    """The axis ends at four times the longest bar; without such an interval it is left to Vega."""
+    """The axis ends at eight times the longest bar; without such an interval it is left to Vega."""
     bars = panel(mark="bar", x="segment", y="rate", format="decimal", whisker=("ci_low", "ci_high"))
     usual = {"segment": "usual", "ci_low": 1.0, "ci_high": 3.0, "rate": 2.0}
     for name in ("few customers", LONG):
@@ -227,7 +227,7 @@ def test_a_huge_interval_does_not_dwarf_the_others() -> None:
         spec = draw(bars, [usual, huge], FIELDS).spec
         assert spec is not None
         (bar, _) = (layer["encoding"] for layer in spec["layer"])
-        assert bar["y" if "y" in bar else "x"]["scale"] == {"domain": [-8, 8]}
+        assert bar["y" if "y" in bar else "x"]["scale"] == {"domain": [-16, 16]}
     spec = draw(bars, [usual], FIELDS).spec
     assert spec is not None
     assert "scale" not in spec["layer"][0]["encoding"]["y"]
