@@ -20,7 +20,7 @@ demo-data: environment ## write a simulated shop with known truth into FOLDER: S
 	@exec $(BIN)/python -m include.datasets.shop --sessions "$(SESSIONS)" --seed "$(SEED)" --folder "$(FOLDER)"
 
 test: environment-dev system-packages lint ## lint, types and every test, on real servers
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(TESTS)
 
 lint: environment-dev ## style and types
 	$(BIN)/ruff check .

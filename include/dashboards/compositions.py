@@ -25,6 +25,15 @@ def _top(what: str, plural: str, field: str) -> Panel:
     )
 
 
+# A table: bars of no days at all, which is how it should be, would be an empty chart.
+FRESHNESS = Panel(
+    title="Data freshness",
+    mark="table",
+    y="days_since_newest",
+    columns=("source", "newest_day", "days_since_newest", "is_late"),
+    how_to_read="How many days before the report date the newest row of each source is; zero is up to date.",
+)
+
 OVERVIEW = Dashboard(
     "overview",
     "Overview",
@@ -45,13 +54,7 @@ Each panel comes from an analysis, which its link leads to; the analysis's page 
             width=12,
         ),
         Shown("anomaly_detection", "newest_period", "Alerts of the newest day", width=6),
-        Shown(
-            "source_health",
-            "sources",
-            "Days since the newest row",
-            title="Data freshness",
-            width=6,
-        ),
+        Shown("source_health", "sources", FRESHNESS),
         Shown("descriptive_statistics", "customer_journey", "Customer journey: time"),
         Shown("descriptive_statistics", "customer_journey", "Customer journey: amount"),
         Shown("churn", "window_churn", "Weekly churn, by sessions"),
