@@ -21,8 +21,8 @@ NOT_A = {"instant": "date", "money": "number", "number": "number", "boolean": "b
 RANGES: dict[str, tuple[float, float]] = {"latitude": (-90, 90), "longitude": (-180, 180)}
 POSITIVE = ("quantity",)
 # A currency sign, or two or three letters, before or after a number: `€ 5`, `12,50 EUR`, `US$1,200.00`, `90 kr.`.
-# Every character beyond ASCII counts as a letter: the engine compiles the patterns anew for each batch, and the class of
-# all letters alone takes it as long as judging the batch.
+# Every character beyond ASCII counts as a letter: the engine compiles the patterns anew for each batch, and the class
+# of all letters alone takes it as long as judging the batch.
 LETTER = r"[A-Za-z\x{80}-\x{10FFFF}]"
 CURRENCY = rf"({LETTER}{{0,3}}\p{{Sc}}|{LETTER}{{2,3}}\.?)"
 AMOUNT = r"[+-]?[0-9]([0-9.,'’\s]*[0-9])?"
