@@ -6,6 +6,8 @@ SESSIONS ?= 100000
 SEED ?= 1
 FOLDER ?= var/data/shop
 BIN := .venv/bin
+# .venv is the project's own: compiled once, its modules are not compiled again by each of Airflow's processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo-data test lint format bench generate pictures screenshots lock environment environment-dev system-packages deploy-env up clean
@@ -20,7 +22,7 @@ demo-data: environment ## write a simulated shop with known truth into FOLDER: S
 	@exec $(BIN)/python -m include.datasets.shop --sessions "$(SESSIONS)" --seed "$(SEED)" --folder "$(FOLDER)"
 
 test: environment-dev system-packages lint ## lint, types and every test, on real servers
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 lint: environment-dev ## style and types
 	$(BIN)/ruff check .

@@ -2,12 +2,17 @@
 
 Ours is the whole analysis, all its reports, from the staged Parquet, within ENGINE_MEMORY_MB. A peer computes one of
 these reports (see `analyses_peers`), without a bound on its memory.
+
+What the breakdown costs is measured apart: the analysis for 20 groups of customers and `all`, beside the same analysis
+for `all` alone.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import configs
 from benchmarks.analyses_peers import PEERS, REPORT
@@ -17,25 +22,34 @@ from include.pipeline.analyse import compute
 from include.staging.storage import storage
 
 DIMENSIONS = ("region", "device")
-OURS = "the analysis"
+OURS, FOR_ALL = "the analysis", "for all alone"
+VALUES = 20
 LARGEST_FOR_PANDAS = 1_000_000  # beyond, it alone would take the machine's memory
 
 
 def cases(sessions: int) -> list[Case]:
-    """Each analysis, without dimensions and with two."""
-    return [
+    """Each analysis, without dimensions and with two; and what 20 values of a dimension cost."""
+    shared: dict[str, Any] = {"family": "analyses", "sessions": sessions, "unit": "sessions", "ours": OURS}
+    beside_peers = [
         Case(
-            family="analyses",
+            **shared,
             name=f"{analysis}, {len(dimensions)} dimension columns",
-            sessions=sessions,
-            unit="sessions",
-            ours=OURS,
             contenders=(OURS, "polars", *(("pandas",) if sessions <= LARGEST_FOR_PANDAS else ())),
             detail={"analysis": analysis, "dimensions": list(dimensions), "peers_report": REPORT[analysis]},
         )
         for analysis in PEERS
         for dimensions in ((), DIMENSIONS)
     ]
+    beside_all = [
+        Case(
+            **shared,
+            name=f"{analysis}, {VALUES} values of a dimension",
+            contenders=(OURS, FOR_ALL),
+            detail={"analysis": analysis, "dimensions": [], "values": VALUES},
+        )
+        for analysis in PEERS
+    ]
+    return beside_peers + beside_all
 
 
 def run(case: Case, contender: str, folder: Path) -> Outcome:
@@ -49,9 +63,13 @@ def run(case: Case, contender: str, folder: Path) -> Outcome:
     root = storage(configs.STAGING_URL)
     files = {name: [(root / file.path).path for file in table.files] for name, table in staged.tables.items()}
     begun = time.perf_counter()
-    if contender == OURS:
+    if contender in (OURS, FOR_ALL):
         tables = staged.analysis_tables(dimensions=dimensions, week_start="monday")
-        compute(analysis, tables, as_of=as_of)
-    else:
-        PEERS[analysis][contender](files, dimensions, as_of)
+        if contender == OURS and "values" in case.detail:
+            group = (tables.sessions.client_code % case.detail["values"]).cast("string")
+            tables = replace(tables, sessions=tables.sessions.mutate(dimension_group=group), dimensions=("group",))
+        reports = compute(analysis, tables, as_of=as_of)
+        seconds = time.perf_counter() - begun
+        return Outcome(seconds, rows, {"dimension_values": reports[REPORT[analysis]].rows["dimension"].nunique() - 1})
+    PEERS[analysis][contender](files, dimensions, as_of)
     return Outcome(time.perf_counter() - begun, rows)

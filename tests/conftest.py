@@ -46,6 +46,26 @@ for name in (*PLACES, "INDEX_PREFIX", "BUSINESS_TIMEZONE", "SCHEDULE"):
     os.environ.pop(name, None)
 
 
+# Folders whose files share a server that takes long to start and to fill: one process runs them all.
+SHARE_A_SERVER = ("tests/plugins", "tests/include/dashboards", "tests/include/elastic")
+# The longest come first, so that no process is left alone with one of them at the end.
+LONGEST_FIRST = ("tests/end_to_end", "tests/plugins", "tests/deploy", "tests/contract", "tests/include/dashboards")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs in the same process of several (a file, or one of the folders above), and what begins first."""
+    for item in items:
+        file = item.path.relative_to(ROOT).as_posix()
+        item.add_marker(pytest.mark.xdist_group(next(filter(file.startswith, SHARE_A_SERVER), file)))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    file = item.path.relative_to(ROOT).as_posix()
+    return next((place for place, folder in enumerate(LONGEST_FIRST) if file.startswith(folder)), len(LONGEST_FIRST))
+
+
 def pytest_unconfigure() -> None:
     """In every process that read this file, the one that only hands out the tests among them."""
     shutil.rmtree(SCRATCH, ignore_errors=True)

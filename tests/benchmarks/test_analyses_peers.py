@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import configs
+from benchmarks import analyses
 from benchmarks.analyses import DIMENSIONS
 from benchmarks.analyses_peers import PEERS, REPORT
 from benchmarks.staged_shop import keep_apart, shop, staged
@@ -87,6 +88,16 @@ def test_equal_numbers(small: tuple[Path, Snapshot], analysis: str, peer: str) -
     assert len(theirs) > 20
     found = theirs.reindex(ours.index).fillna(0)  # ours says zero where the peers have no row
     pd.testing.assert_frame_equal(found, ours.fillna(0), check_exact=False, rtol=1e-9)
+
+
+def test_what_the_breakdown_costs_is_measured_on_as_many_values_as_said(small: tuple[Path, Snapshot]) -> None:
+    case = next(one for one in analyses.cases(3_000) if one.name == "rfm, 20 values of a dimension")
+    found = {name: analyses.run(case, name, small[0]) for name in case.contenders}
+    assert {name: one.facts["dimension_values"] for name, one in found.items()} == {
+        "the analysis": 20,
+        "for all alone": 0,
+    }
+    assert len({one.rows for one in found.values()}) == 1
 
 
 def test_the_peers_import_nothing_of_ours() -> None:
