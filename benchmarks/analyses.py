@@ -23,6 +23,7 @@ from include.staging.storage import storage
 
 DIMENSIONS = ("region", "device")
 OURS, FOR_ALL = "the analysis", "for all alone"
+ALSO_OURS = (FOR_ALL,)
 VALUES = 20
 LARGEST_FOR_PANDAS = 1_000_000  # beyond, it alone would take the machine's memory
 

@@ -14,7 +14,8 @@ def main() -> int:
     asked = json.loads(sys.argv[1])
     case = Case(**{**asked["case"], "contenders": tuple(asked["case"]["contenders"])})
     family = import_module(f"benchmarks.{case.family}")
-    if asked["contender"] == case.ours:  # a task finds them imported; a peer's module imports its own library
+    # A task finds them imported; a peer's module imports its own library.
+    if asked["contender"] in (case.ours, *getattr(family, "ALSO_OURS", ())):
         for name in LIBRARIES:
             import_module(name)
     outcome = family.run(case, asked["contender"], Path(asked["folder"]))

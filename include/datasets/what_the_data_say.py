@@ -276,6 +276,13 @@ COMPLETE_JOURNEY = (
     Picture("groceries-churn", "churn", "Weekly churn, by orders"),
     Picture("groceries-pairs", "product_analytics", "Strongest pairs"),
 )
+# Shown in docs/ab-tests.md.
+AB_TESTS_CDNOW = (Picture("ab-tests-segments-cdnow", "ab_test", "Orders per customer: current month per segment"),)
+AB_TESTS_COMPLETE_JOURNEY = (
+    Picture("ab-tests-effect-groceries", "ab_test", "Effect on orders per promotion"),
+    Picture("ab-tests-before-after-groceries", "ab_test", "Orders before and after, per promotion"),
+    Picture("ab-tests-self-check-groceries", "ab_test", "Rejections without an effect"),
+)
 CDNOW_ANALYSES = ("descriptive_statistics", "cohorts", "churn")
 COMPLETE_JOURNEY_ANALYSES = ("descriptive_statistics", "churn", "product_analytics", "promotion_analytics")
 HEAD = """\
@@ -300,10 +307,11 @@ def shown(picture: Picture) -> str:
 
 def main() -> int:
     data = Path(configs.VAR_DIR) / "data"
-    cdnow = reports_of(cdnow_tables(data / "cdnow"), CDNOW_END, CDNOW_ANALYSES)
+    cdnow = reports_of(cdnow_tables(data / "cdnow"), CDNOW_END, (*CDNOW_ANALYSES, "ab_test"))
     tables = complete_journey_tables(data / "completejourney")
-    complete_journey = reports_of(tables, COMPLETE_JOURNEY_END, COMPLETE_JOURNEY_ANALYSES)
-    for pictures, reports in ((CDNOW, cdnow), (COMPLETE_JOURNEY, complete_journey)):
+    complete_journey = reports_of(tables, COMPLETE_JOURNEY_END, (*COMPLETE_JOURNEY_ANALYSES, "ab_test"))
+    shown_of_cdnow, shown_of_groceries = (*CDNOW, *AB_TESTS_CDNOW), (*COMPLETE_JOURNEY, *AB_TESTS_COMPLETE_JOURNEY)
+    for pictures, reports in ((shown_of_cdnow, cdnow), (shown_of_groceries, complete_journey)):
         for picture in pictures:
             path = configs.PROJECT_ROOT / IMAGES / f"{picture.file}.svg"
             path.write_text(drawn(picture, reports), encoding="utf-8")

@@ -8,11 +8,13 @@ What was read is always what was landed, plus what was quarantined, plus what li
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,7 +42,8 @@ log = logging.getLogger(__name__)
 
 PART_ROWS = 2_000_000
 GATHERED_BYTES = 64_000_000  # batches are put together up to here: a few rows may hold large values
-BATCHES_AHEAD = 1  # of each of the two threads that read and judge
+BATCHES_AHEAD = 1  # read while others are judged
+JUDGES = 2  # batches judged at the same time: much of it runs in one thread of the engine
 FILE = "_file"
 BROKEN, OUTSIDE = "_broken", "_outside"
 
@@ -95,20 +98,31 @@ def extract_rows(
         QuarantineWriter(target / "quarantine" / name / "rows.parquet") as quarantine,
         Progress(f"{name}.extract", unit="rows") as progress,
     ):
-        connection.execute(f"SET TimeZone = '{zone}'")
         outside = _outside(source, start, end, changed_since)
+        idle: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
+        for _ in range(JUDGES):
+            cursor = connection.cursor()
+            cursor.execute(f"SET TimeZone = '{zone}'")
+            idle.put(cursor)
 
-        def split() -> Iterator[tuple[_Gathered, pa.Table, pa.Table, list[str | None]]]:
-            with closing(ahead(_gathered(batches), BATCHES_AHEAD)) as gathered:
-                for batch in gathered:
-                    yield batch, *_split(connection, source, options, batch, rules, outside, found)
+        def split(batch: _Gathered) -> _Split:
+            cursor = idle.get()
+            try:
+                return _split(cursor, source, options, batch, rules, outside)
+            finally:
+                idle.put(cursor)
 
         # Reading, judging and writing side by side. What is closed ends before the engine that it uses.
-        with closing(ahead(split(), BATCHES_AHEAD)) as judged_batches:
-            for batch, good, bad, keys in judged_batches:
-                parts.write(good)
-                quarantine.write(_quarantined(bad, keys, batch, source, quarantining, rules, found))
-                progress.advance(batch.rows.num_rows + len(batch.malformed))
+        with closing(ahead(_gathered(batches), BATCHES_AHEAD)) as gathered:
+            for done in _side_by_side(split, gathered):
+                found.read += done.batch.rows.num_rows + len(done.batch.malformed)
+                found.good += done.good.num_rows
+                found.outside_window += done.outside
+                found.quarantined += done.bad.num_rows + len(done.batch.malformed)
+                found.blank_lines += done.batch.blank_lines
+                parts.write(done.good)
+                quarantine.write(_quarantined(done, source, quarantining, rules, found))
+                progress.advance(done.batch.rows.num_rows + len(done.batch.malformed))
         found.files = parts.finish()
     for rule, examples in found.examples.items():
         log.warning("%s: %s rows broke %s, such as: %s", name, f"{found.by_rule[rule]:,}", rule, "; ".join(examples))
@@ -152,6 +166,32 @@ def _together(batches: list[RawBatch]) -> _Gathered:
     )
 
 
+@dataclass(frozen=True)
+class _Split:
+    """The landed rows of a batch; its bad rows as they came, with the rules they broke, and their keys."""
+
+    batch: _Gathered
+    good: pa.Table
+    bad: pa.Table
+    keys: list[str | None]
+    outside: int
+
+
+def _side_by_side(split: Callable[[_Gathered], _Split], batches: Iterable[_Gathered]) -> Iterator[_Split]:
+    """What `split` makes of each batch, in their order, JUDGES of them at the same time."""
+    pending: deque[Future[_Split]] = deque()
+    pool = ThreadPoolExecutor(JUDGES, thread_name_prefix="judge")
+    try:
+        for batch in batches:
+            pending.append(pool.submit(split, batch))
+            if len(pending) > JUDGES:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _split(
     connection: duckdb.DuckDBPyConnection,
     source: Source,
@@ -159,9 +199,7 @@ def _split(
     batch: _Gathered,
     rules: dict[str, Rule],
     outside: str,
-    found: Extracted,
-) -> tuple[pa.Table, pa.Table, list[str | None]]:
-    """The landed rows of a batch, and (row, broken rules, raw values) of the bad ones with their keys; counts both."""
+) -> _Split:
     raw = batch.rows.drop_columns([FILE])
     connection.register("raw", prepared(raw))
     select = f"SELECT {select_list(source, options, raw.schema)} FROM raw"
@@ -169,17 +207,13 @@ def _split(
     for place in (FILE, ROW_COLUMN):
         converted = converted.append_column(place, batch.rows[place])
     broken = pc.greater(pc.list_value_length(converted[BROKEN]), 0)
-    outside = pc.and_(pc.invert(broken), pc.fill_null(converted[OUTSIDE], False))
-    landed = converted.filter(pc.invert(pc.or_(broken, outside)))
+    unwanted = pc.and_(pc.invert(broken), pc.fill_null(converted[OUTSIDE], False))
+    landed = converted.filter(pc.invert(pc.or_(broken, unwanted)))
     schema = landing_schema(source)
     broken_rows = converted.filter(broken)
     bad = batch.rows.filter(broken).append_column(BROKEN, broken_rows[BROKEN])
-    found.read += raw.num_rows + len(batch.malformed)
-    found.good += landed.num_rows
-    found.outside_window += pc.sum(outside).as_py() or 0
-    found.quarantined += bad.num_rows + len(batch.malformed)
-    found.blank_lines += batch.blank_lines
-    return landed.select(schema.names).cast(schema), bad, broken_rows[identity(source)].to_pylist()
+    keys = broken_rows[identity(source)].to_pylist()
+    return _Split(batch, landed.select(schema.names).cast(schema), bad, keys, pc.sum(unwanted).as_py() or 0)
 
 
 def identity(source: Source) -> str:
@@ -220,9 +254,7 @@ def _outside(source: Source, start: date | None, end: date | None, changed_since
 
 
 def _quarantined(
-    bad: pa.Table,
-    keys: list[str | None],
-    batch: _Gathered,
+    done: _Split,
     source: Source,
     quarantining: Quarantining,
     rules: dict[str, Rule],
@@ -230,7 +262,7 @@ def _quarantined(
 ) -> Iterator[QuarantinedRow]:
     counts: Counter[str] = Counter(found.by_rule)
     blamed = {name: _theirs(source, rule.columns[0]) for name, rule in rules.items()}
-    for values, key in zip(bad.to_pylist(), keys, strict=True):
+    for values, key in zip(done.bad.to_pylist(), done.keys, strict=True):
         broken, row, file = values.pop(BROKEN), values.pop(ROW_COLUMN), values.pop(FILE)
         for name in broken:
             counts[name] += 1
@@ -239,7 +271,7 @@ def _quarantined(
             _remember(found, name, f"{file} line {row}: {rules[name].sentence}{held}")
         raw = orjson.dumps(values, default=str).decode()
         yield quarantining.row(file, row, key, broken, "raw", raw)
-    for file, line in batch.malformed:
+    for file, line in done.batch.malformed:
         counts[line.rule] += 1
         _remember(found, line.rule, f"{file} line {line.row}: {line.rule.replace('_', ' ')} ({line.text[:100]!r})")
         yield quarantining.row(file, line.row, None, [line.rule], "text", line.text)

@@ -203,10 +203,13 @@ class _Utf8(io.RawIOBase):
     def __init__(self, stream: IO[bytes], encoding: str, block_bytes: int) -> None:
         self._stream, self._block_bytes = stream, block_bytes
         self._decoder = codecs.getincrementaldecoder(encoding)(errors=STAND_IN_HANDLER)
+        self._is_utf8 = codecs.lookup(encoding).name == "utf-8"
         self._ready, self._ended, self.skipped, self.has_stand_ins = b"", False, 0, False
         self.tail = b""
         while not self._ready and not self._ended:
-            text = self._decoded().removeprefix("\ufeff")
+            raw = self._stream.read(block_bytes)
+            self._ended = not raw
+            text = self._decoder.decode(raw, final=self._ended).removeprefix("\ufeff")
             blank = _blank_beginning(text)
             self.skipped += line_breaks(text[:blank])
             self._ready = self._encoded(text[blank:])
@@ -214,11 +217,6 @@ class _Utf8(io.RawIOBase):
         if self._ended and self._ready and not self._ready.endswith((b"\n", b"\r")):
             self._ready += b"\n"  # the parser refuses a header without an end
         self.beginning = self._ready[:block_bytes]
-
-    def _decoded(self) -> str:
-        raw = self._stream.read(self._block_bytes)
-        self._ended = not raw
-        return self._decoder.decode(raw, final=self._ended)
 
     def _encoded(self, text: str) -> bytes:
         encoded = text.encode(errors="replace")  # an encoding can make lone surrogates, which UTF-8 cannot hold
@@ -228,7 +226,14 @@ class _Utf8(io.RawIOBase):
 
     def _fill(self, size: int) -> None:
         while len(self._ready) < size and not self._ended:
-            self._ready += self._encoded(self._decoded())
+            self._ready += self._block()
+
+    def _block(self) -> bytes:
+        raw = self._stream.read(self._block_bytes)
+        self._ended = not raw
+        if self._is_utf8 and raw.isascii() and not self._decoder.getstate()[0]:
+            return raw  # as it would come out again
+        return self._encoded(self._decoder.decode(raw, final=self._ended))
 
     def readable(self) -> bool:
         return True

@@ -82,6 +82,9 @@ function choose() {
 
 // ── The bar ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+// A run's name without the fractions of a second that would break the line.
+const toTheSecond = (run) => run.replace(/\.\d+\+00:00$/, "");
+
 function drawBar(shown, here) {
   for (const one of document.querySelectorAll("#bar .choice")) one.hidden = false;
   drawDimensions(shown.dimensions, here.asks.get("dimension") || "all");
@@ -90,8 +93,9 @@ function drawBar(shown, here) {
   const dates = [...new Set(reports.map((report) => report.report_date))].sort();
   const runs = [...new Set(reports.map((report) => report.run_id))];
   at("run").textContent = reports.length
-    ? `As of ${dates.length > 1 ? `${dates[0]} to ` : ""}${dates.at(-1)} · ${runs.length > 1 ? "runs" : "run"} ${runs.join(", ")}`
+    ? `As of ${dates.length > 1 ? `${dates[0]} to ` : ""}${dates.at(-1)} · ${runs.length > 1 ? "runs" : "run"} ${runs.map(toTheSecond).join(", ")}`
     : "";
+  at("run").title = runs.join(", ");
   const inKibana = dashboards.find((one) => one.name === shown.name)?.kibana ?? "";
   const behind = (shown.see_also ?? []).map((name) => element("a", { href: addressOf(name) }, SEE_ALSO[name]));
   at("see-also").replaceChildren(...behind);
@@ -173,7 +177,7 @@ function toolsOf(panel, shown) {
   }
   const dates = new Set(Object.values(shown.reports).map((one) => one.report_date));
   if (dates.size > 1 && report.report_date) {
-    tools.push(element("p", { className: "note" }, `as of ${report.report_date}, ${report.run_id}`));
+    tools.push(element("p", { className: "note" }, `as of ${report.report_date}, ${toTheSecond(report.run_id)}`));
   }
   return tools;
 }
