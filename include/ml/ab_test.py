@@ -193,6 +193,9 @@ def _effect_panels(name: str, title: str) -> tuple[Panel, ...]:
     """For promotions and products alike: effects on both outcomes, the table, and the plain before and after."""
     units = {"orders": ("Orders per customer", "decimal"), "revenue": ("Amount per customer (currency)", "money")}
     lower = title.lower()
+    # A product's are descriptive all the same, and the dashboard says so; of a few users of a promotion nothing is.
+    decided = {"is_descriptive": False} if name == "promotion_id" else {}
+    few = f"No {lower} has AB_TEST_MIN_CUSTOMERS users with controls; the table lists those that have fewer."
     return (
         *(
             Panel(
@@ -203,7 +206,8 @@ def _effect_panels(name: str, title: str) -> tuple[Panel, ...]:
                 x_title=title,
                 y_title=units[outcome][0],
                 format=units[outcome][1],  # type: ignore[arg-type]
-                where={"comparison": MATCHED, "outcome": outcome},
+                where={"comparison": MATCHED, "outcome": outcome, **decided},
+                when_empty=few,
                 whisker=("ci_low", "ci_high"),
                 limit=20,
                 how_to_read=f"How much more the users' {outcome} grew than those of matched controls; where the line, "
