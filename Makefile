@@ -22,7 +22,7 @@ demo-data: environment ## write a simulated shop with known truth into FOLDER: S
 	@exec $(BIN)/python -m include.datasets.shop --sessions "$(SESSIONS)" --seed "$(SEED)" --folder "$(FOLDER)"
 
 test: environment-dev system-packages lint ## lint, types and every test, on real servers
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder $(TESTS)
 
 lint: environment-dev ## style and types
 	$(BIN)/ruff check .

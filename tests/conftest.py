@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS = [
@@ -52,18 +53,20 @@ SHARE_A_SERVER = ("tests/plugins", "tests/include/dashboards", "tests/include/el
 LONGEST_FIRST = ("tests/end_to_end", "tests/plugins", "tests/deploy", "tests/contract", "tests/include/dashboards")
 
 
-@pytest.hookimpl(tryfirst=True)
+class FilesTogether(LoadScopeScheduling):
+    """Hands the processes of pytest-xdist whole files, or whole folders that share a server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next(filter(file.startswith, SHARE_A_SERVER), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesTogether:
+    return FilesTogether(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs in the same process of several (a file, or one of the folders above), and what begins first."""
-    for item in items:
-        file = item.path.relative_to(ROOT).as_posix()
-        item.add_marker(pytest.mark.xdist_group(next(filter(file.startswith, SHARE_A_SERVER), file)))
-    items.sort(key=_place)
-
-
-def _place(item: pytest.Item) -> int:
-    file = item.path.relative_to(ROOT).as_posix()
-    return next((place for place, folder in enumerate(LONGEST_FIRST) if file.startswith(folder)), len(LONGEST_FIRST))
+    items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST_FIRST])
 
 
 def pytest_unconfigure() -> None:
