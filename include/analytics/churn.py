@@ -176,6 +176,7 @@ REPORTS: tuple[ReportType, ...] = (
                     "events", "n",
                 ),
                 format="decimal",
+                width=12,
                 how_to_read="Half of the orders that have a next one have it within the usual gap; n are all orders.",
             ),
         ),

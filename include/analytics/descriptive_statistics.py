@@ -110,6 +110,7 @@ MEANT = {
     "average_order_value": "Revenue per order",
     "discount": "Discount given on the orders",
 }
+WHEN_UNKNOWN = {"discount": "Unknown: no column of the sessions is mapped to discount_amount."}
 
 ACTIVITY_FIELDS = (
     "dimension", "granularity", "period", "is_complete", "sessions", "orders", "revenue", "discount", "customers",
@@ -195,6 +196,7 @@ def _kpi_panels() -> tuple[Panel, ...]:
             where={"metric": metric, "window": window},
             width=3,
             how_to_read=f"{MEANT[metric]} {told}.",
+            when_empty=WHEN_UNKNOWN.get(metric, ""),
         )
         for window, told in windows
         for metric, title, unit in shown

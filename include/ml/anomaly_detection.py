@@ -205,6 +205,7 @@ REPORTS: tuple[ReportType, ...] = (
                 x_title="Day",
                 y_title="Standard deviations",
                 format="decimal",
+                width=12,
                 how_to_read="A point is an odd day of a series: above zero where it was too high, below where too low.",
             ),
             Panel(

@@ -266,6 +266,7 @@ REPORTS: tuple[ReportType, ...] = (
                 x_title="Day",
                 y_title="Predicted orders",
                 format="decimal",
+                width=12,
                 how_to_read="Where the models disagree, the choice between them matters.",
             ),
         ),
