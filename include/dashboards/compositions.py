@@ -95,7 +95,7 @@ DATA_QUALITY = Dashboard(
 The *Quarantine* page shows the rows that were set aside, with the rules they broke and what to do about them.""",
     (
         Shown("source_health"),
-        Shown("runs", "runs", "Share quarantined"),
+        Shown("runs", "runs", "Share quarantined", width=6),
         Shown("runs", "sources", "Rows quarantined per run"),
         Shown("runs", "sources", "Sources of the newest run"),
     ),

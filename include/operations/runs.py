@@ -207,6 +207,7 @@ REPORTS: tuple[ReportType, ...] = (
                 x_title="Run, by its start (UTC)",
                 y_title="Share of the rows read",
                 format="percent",
+                width=12,
                 how_to_read="Quarantined rows out of the rows read; a jump means that a source or its mapping changed.",
             ),
             Panel(
