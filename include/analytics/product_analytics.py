@@ -223,6 +223,7 @@ REPORTS: tuple[ReportType, ...] = (
                 mark="table",
                 y="product_revenue",
                 columns=("abc_class", "products", "rate", "product_revenue", "product_revenue_share"),
+                width=12,
                 how_to_read="How few products make most of the revenue; the rate is the class's share of the products.",
             ),
         ),

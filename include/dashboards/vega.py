@@ -189,6 +189,7 @@ def theme(*, dark: bool) -> Spec:
     return {
         "background": "transparent",
         "font": font,
+        "padding": {"left": 5, "top": 5, "right": 14, "bottom": 5},  # room for half of the last label of an axis
         "view": {"stroke": None},
         "mark": {"color": palette[0]},
         "bar": {"color": palette[0]},
