@@ -38,6 +38,8 @@ os.environ.update(
         "GX_ANALYTICS_ENABLED": "False",
         # Else the client asks over gRPC what kind of bucket this is, which the tests' server does not speak.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        # These nodes live for minutes: the compiler that takes long to make fast code would not pay.
+        "ES_JAVA_OPTS": "-XX:TieredStopAtLevel=1",
         "PYTHONPATH": str(ROOT),
     }
 )

@@ -319,13 +319,15 @@ class EmbeddedNode:
             ) from None
 
     def _environment(self) -> dict[str, str]:
+        options = f"-Xms{self.heap_mb}m -Xmx{self.heap_mb}m -Xlog:disable -Xlog:all=warning:stderr"
         return {
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
             "HOME": str(self.folder),
             "ES_JAVA_HOME": str(self.java),
             "ES_PATH_CONF": str(self.folder / "config"),
             "ES_TMPDIR": str(self.folder / "tmp"),
-            "ES_JAVA_OPTS": f"-Xms{self.heap_mb}m -Xmx{self.heap_mb}m -Xlog:disable -Xlog:all=warning:stderr",
+            # The user's own come last, and so win.
+            "ES_JAVA_OPTS": f"{options} {os.environ.get('ES_JAVA_OPTS', '')}".strip(),
         }
 
     def _check_port(self) -> None:
