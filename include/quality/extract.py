@@ -115,14 +115,14 @@ def extract_rows(
         # Reading, judging and writing side by side. What is closed ends before the engine that it uses.
         with closing(ahead(_gathered(batches), BATCHES_AHEAD)) as gathered:
             for done in _side_by_side(split, gathered):
-                found.read += done.batch.rows.num_rows + len(done.batch.malformed)
+                found.read += done.batch.read
                 found.good += done.good.num_rows
                 found.outside_window += done.outside
                 found.quarantined += done.bad.num_rows + len(done.batch.malformed)
                 found.blank_lines += done.batch.blank_lines
                 parts.write(done.good)
                 quarantine.write(_quarantined(done, source, quarantining, rules, found))
-                progress.advance(done.batch.rows.num_rows + len(done.batch.malformed))
+                progress.advance(done.batch.read)
         found.files = parts.finish()
     for rule, examples in found.examples.items():
         log.warning("%s: %s rows broke %s, such as: %s", name, f"{found.by_rule[rule]:,}", rule, "; ".join(examples))
@@ -136,6 +136,11 @@ class _Gathered:
     rows: pa.Table
     malformed: tuple[tuple[str, MalformedRow], ...]
     blank_lines: int
+
+    @property
+    def read(self) -> int:
+        """Rows of any kind."""
+        return int(self.rows.num_rows) + len(self.malformed)
 
 
 def _gathered(batches: Iterable[RawBatch]) -> Iterator[_Gathered]:

@@ -207,9 +207,7 @@ class _Utf8(io.RawIOBase):
         self._ready, self._ended, self.skipped, self.has_stand_ins = b"", False, 0, False
         self.tail = b""
         while not self._ready and not self._ended:
-            raw = self._stream.read(block_bytes)
-            self._ended = not raw
-            text = self._decoder.decode(raw, final=self._ended).removeprefix("\ufeff")
+            text = self._decoded(self._raw_block()).removeprefix("\ufeff")
             blank = _blank_beginning(text)
             self.skipped += line_breaks(text[:blank])
             self._ready = self._encoded(text[blank:])
@@ -217,6 +215,14 @@ class _Utf8(io.RawIOBase):
         if self._ended and self._ready and not self._ready.endswith((b"\n", b"\r")):
             self._ready += b"\n"  # the parser refuses a header without an end
         self.beginning = self._ready[:block_bytes]
+
+    def _raw_block(self) -> bytes:
+        raw = self._stream.read(self._block_bytes)
+        self._ended = not raw
+        return raw
+
+    def _decoded(self, raw: bytes) -> str:
+        return self._decoder.decode(raw, final=self._ended)
 
     def _encoded(self, text: str) -> bytes:
         encoded = text.encode(errors="replace")  # an encoding can make lone surrogates, which UTF-8 cannot hold
@@ -229,11 +235,10 @@ class _Utf8(io.RawIOBase):
             self._ready += self._block()
 
     def _block(self) -> bytes:
-        raw = self._stream.read(self._block_bytes)
-        self._ended = not raw
+        raw = self._raw_block()
         if self._is_utf8 and raw.isascii() and not self._decoder.getstate()[0]:
             return raw  # as it would come out again
-        return self._encoded(self._decoder.decode(raw, final=self._ended))
+        return self._encoded(self._decoded(raw))
 
     def readable(self) -> bool:
         return True

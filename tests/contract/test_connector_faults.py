@@ -39,12 +39,7 @@ from tests.postgres_server import PASSWORD
 from tests.redshift_proxy import BUCKET
 from tests.runs import BY_HAND
 
-pytestmark = [
-    pytest.mark.contract,
-    # The drivers leave open what broke, such as the socket of a refused login; that is said when it is collected.
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.contract
 
 CSV_CONNECTORS = ("csv_on_disk", "csv_on_s3", "csv_on_gcs")
 CONNECTORS = ("postgres", "redshift", "redshift_unload", "bigquery", *CSV_CONNECTORS)
@@ -73,9 +68,9 @@ BEGIN = datetime(2024, 5, 1, 12, tzinfo=UTC)
 WIDE = "west " * 200  # so that a result is no single piece of a stream
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture
 def collected() -> Iterator[None]:
-    """What is still open is collected here, and not while some later test runs."""
+    """What the test leaves open is collected while its warning is ignored, and not while some later test runs."""
     yield
     gc.collect()
 
@@ -428,6 +423,9 @@ CASES: list[tuple[Break, dict[str, str], bool]] = [
         for name, sentence in sentences.items()
     ],
 )
+@pytest.mark.usefixtures("collected")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of a login that the driver was refused
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # and that is when it is said
 def test_a_fault_changes_nothing_and_the_next_run_goes_on(
     name: str,
     broken: Break,

@@ -273,7 +273,8 @@ def test_the_menu_of_a_narrow_window_by_keyboard(browser: Browser, airflow: Airf
         expect(page.locator("#tabs")).to_be_hidden()
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (NARROW, "dark")], ids=["wide-light", "narrow-dark"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_every_panel_is_drawn(browser: Browser, airflow: AirflowServer, size: tuple[int, int], scheme: str) -> None:
     with logged_in(browser, airflow, size, scheme) as page:
         page.goto(f"{airflow.url}/{PAGE}")
