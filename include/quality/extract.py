@@ -329,7 +329,8 @@ class _Parts:
         self._open = ExitStack()
         scratch = self._open.enter_context(written_aside(target))
         self._writer = self._open.enter_context(
-            pq.ParquetWriter(scratch, self._schema, compression="zstd", use_dictionary=False)
+            # Read once and whole: nobody asks for the smallest and largest values.
+            pq.ParquetWriter(scratch, self._schema, compression="zstd", use_dictionary=False, write_statistics=False)
         )
         self._files.append(str(target))
         self._rows = 0

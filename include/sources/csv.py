@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 import configs
-from include.sources.blanks import ends
+from include.sources.blanks import blank, null_where, places_and_bytes
 from include.sources.csv_files import CsvFile, csv_files
 from include.sources.csv_format import (
     Ambiguous,
@@ -48,6 +48,7 @@ from include.sources.raw_batch import (
 log = logging.getLogger(__name__)
 
 SAMPLE_BYTES = 1_000_000  # how much of the first files the detection looks at
+PIECE_BYTES = 16_384
 SAMPLE_FILES = 20  # how many of them at most
 MALFORMED_IN_A_ROW_CHARACTERS = 64_000_000  # a file with more malformed rows than this on end is not worth reading
 BLANK_LINES = re.compile(r"(?:[ \t]*(?:\r\n|\n|\r))*")
@@ -197,20 +198,23 @@ def line_breaks(text: str) -> int:
 class _Utf8(io.RawIOBase):
     """A stream as UTF-8 from the header on: without a byte order mark or blank lines before it (`skipped` counts them).
 
-    `beginning` is what the first read will return; `has_stand_ins` is whether a byte so far was no text.
+    `beginning` is what the first read will return; `has_stand_ins` is whether a byte so far was no text, `has_quotes`
+    whether there was a quote.
     """
 
     def __init__(self, stream: IO[bytes], encoding: str, block_bytes: int) -> None:
         self._stream, self._block_bytes = stream, block_bytes
         self._decoder = codecs.getincrementaldecoder(encoding)(errors=STAND_IN_HANDLER)
         self._is_utf8 = codecs.lookup(encoding).name == "utf-8"
-        self._ready, self._ended, self.skipped, self.has_stand_ins = b"", False, 0, False
+        self._ready, self._ended, self.skipped = b"", False, 0
+        self.has_stand_ins = self.has_quotes = False
         self.tail = b""
         while not self._ready and not self._ended:
-            text = self._decoded(self._raw_block()).removeprefix("\ufeff")
-            blank = _blank_beginning(text)
+            block = self._block().removeprefix(codecs.BOM_UTF8)
+            text = block.decode()
+            blank = _blank_beginning(text)  # characters, and as many bytes
             self.skipped += line_breaks(text[:blank])
-            self._ready = self._encoded(text[blank:])
+            self._ready = block[blank:]
         self._fill(block_bytes)
         if self._ended and self._ready and not self._ready.endswith((b"\n", b"\r")):
             self._ready += b"\n"  # the parser refuses a header without an end
@@ -220,9 +224,6 @@ class _Utf8(io.RawIOBase):
         raw = self._stream.read(self._block_bytes)
         self._ended = not raw
         return raw
-
-    def _decoded(self, raw: bytes) -> str:
-        return self._decoder.decode(raw, final=self._ended)
 
     def _encoded(self, text: str) -> bytes:
         encoded = text.encode(errors="replace")  # an encoding can make lone surrogates, which UTF-8 cannot hold
@@ -236,9 +237,15 @@ class _Utf8(io.RawIOBase):
 
     def _block(self) -> bytes:
         raw = self._raw_block()
-        if self._is_utf8 and raw.isascii() and not self._decoder.getstate()[0]:
+        # In pieces: where few rows are beyond ASCII, few are decoded.
+        block = b"".join(self._piece(raw[at : at + PIECE_BYTES]) for at in range(0, max(len(raw), 1), PIECE_BYTES))
+        self.has_quotes = self.has_quotes or b'"' in block
+        return block
+
+    def _piece(self, raw: bytes) -> bytes:
+        if self._is_utf8 and raw.isascii() and not self._ended and not self._decoder.getstate()[0]:
             return raw  # as it would come out again
-        return self._encoded(self._decoded(raw))
+        return self._encoded(self._decoder.decode(raw, final=self._ended))
 
     def readable(self) -> bool:
         return True
@@ -246,7 +253,7 @@ class _Utf8(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         self._fill(size)
         piece, self._ready = self._ready[:size], self._ready[size:]
-        self.tail = (self.tail + piece)[-3:]
+        self.tail = (self.tail + piece[-3:])[-3:]
         return piece
 
 
@@ -399,13 +406,14 @@ class _CsvReader:
 
     def _raw_batch(self, batch: pa.RecordBatch, *, is_last: bool) -> RawBatch:
         columns = batch.columns
-        lines, placed = self.numbers.place(_breaks_within(columns, batch.num_rows), self.malformed)
+        quoted = columns if self.stream.has_quotes else []  # without a quote no value holds a line break
+        lines, placed = self.numbers.place(_breaks_within(quoted, batch.num_rows), self.malformed)
         self.malformed_characters = sum(len(text) for _, text in self.malformed)
         malformed, blank_lines = self._sorted_out(placed)
-        blanks = {position: _blank(columns[position]) for position in self.positions.values()}
+        blanks = {position: blank(columns[position]) for position in self.positions.values()}
         empty = np.logical_and.reduce(list(blanks.values()))
         if empty.any():
-            others = [_blank(column) for position, column in enumerate(columns) if position not in blanks]
+            others = [blank(column) for position, column in enumerate(columns) if position not in blanks]
             empty = np.logical_and.reduce([empty, *others])
         is_last = is_last and len(lines) > 0 and not self.malformed  # a batch may be empty
         ends_the_file = is_last and (not placed or placed[-1][0] < lines[-1])
@@ -415,12 +423,7 @@ class _CsvReader:
                 text = self.delimiter.join(column[int(row)].as_py() for column in columns)
                 malformed.append(MalformedRow(int(lines[row]), _kept(text), rule))
         keep = ~np.logical_or.reduce([empty, *unreadable.values()])
-        arrays = [
-            pc.if_else(pa.array(blanks[position]), pa.scalar(None, pa.string()), columns[position])
-            if blanks[position].any()
-            else columns[position]
-            for position in self.positions.values()
-        ]
+        arrays = [null_where(columns[position], blanks[position]) for position in self.positions.values()]
         rows = pa.RecordBatch.from_arrays([*arrays, pa.array(lines)], schema=self._schema())
         if not keep.all():
             rows = rows.filter(pa.array(keep))
@@ -433,9 +436,7 @@ class _CsvReader:
         found = {}
         if self.stream.has_stand_ins:
             needed = [columns[position] for position in self.positions.values()]
-            suspects = [column for column in needed if STAND_IN_BYTES in _bytes(column)]
-            masks = [_numpy(pc.match_substring_regex(column, STAND_IN.pattern)) for column in suspects]
-            found[NOT_VALID_TEXT] = np.logical_or.reduce([np.zeros(rows, bool), *masks])
+            found[NOT_VALID_TEXT] = np.logical_or.reduce([np.zeros(rows, bool), *map(_with_stand_ins, needed)])
         # What swallows the rest of the file is the last value of the last row, and no quote ends it.
         if ends_the_file and line_breaks(columns[-1][-1].as_py()) and not self.stream.tail.rstrip().endswith(b'"'):
             found[QUOTE_NOT_CLOSED] = np.arange(rows) == rows - 1
@@ -468,17 +469,19 @@ def _numpy(mask: pa.Array) -> npt.NDArray[np.bool_]:
     return found
 
 
+def _with_stand_ins(column: pa.StringArray) -> npt.NDArray[np.bool_]:
+    places, data = places_and_bytes(column)
+    found = np.zeros(len(column), bool)
+    found[np.searchsorted(places, np.flatnonzero(data == STAND_IN_BYTES[0]), side="right") - 1] = True
+    if found.any():
+        found[found] = _numpy(pc.match_substring_regex(column.filter(pa.array(found)), STAND_IN.pattern))
+    return found
+
+
 def _bytes(column: pa.Array) -> bytes:
     """All values of a column as the parser made it, one behind the other."""
     data = column.buffers()[2]
     return b"" if data is None else data.to_pybytes()
-
-
-def _blank(column: pa.Array) -> npt.NDArray[np.bool_]:
-    empty, first, _ = ends(column)
-    if first.any():
-        empty[first] = _numpy(pc.utf8_is_space(column.filter(pa.array(first))))
-    return empty
 
 
 def _breaks_within(columns: list[pa.Array], rows: int) -> npt.NDArray[np.int64]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
@@ -188,17 +189,17 @@ def _copied(
 
 
 def _raw_batch(lines: list[bytes], first: int, types: dict[str, pa.DataType], file: str, *, decodes: bool) -> RawBatch:
-    numbers, malformed = list(range(first, first + len(lines))), []
+    numbers, malformed = np.arange(first, first + len(lines)), []
     if decodes:
         kept: list[int] = []
-        for number, line in zip(numbers, lines, strict=True):
+        for number, line in enumerate(lines):
             try:
                 line.decode()
                 kept.append(number)
             except UnicodeDecodeError:
                 text = line.decode(errors="replace").rstrip("\n")[:MALFORMED_TEXT_CHARACTERS]
-                malformed.append(MalformedRow(number, text, NOT_VALID_TEXT))
-        lines, numbers = [lines[number - first] for number in kept], kept
+                malformed.append(MalformedRow(first + number, text, NOT_VALID_TEXT))
+        lines, numbers = [lines[number] for number in kept], numbers[kept]
     try:
         table = _parsed(lines, types)
     except pa.ArrowInvalid:  # a value that no Arrow type holds: the rules will judge the texts

@@ -171,6 +171,36 @@ def test_iso_with_an_offset_is_read_by_it(local: datetime, minutes: int, zone: s
     assert instants([text], None, zone) == [local.replace(tzinfo=offset).astimezone(UTC).replace(tzinfo=None)]
 
 
+def nearly_a_date() -> st.SearchStrategy[str]:
+    """Texts such as `2024-01-05 10:20:30` in which a few characters are others."""
+    places = st.lists(st.tuples(st.integers(0, 18), st.sampled_from("0123456789 -:T+.Z\t\n")), max_size=3)
+
+    def altered(local: datetime, changes: list[tuple[int, str]]) -> str:
+        characters = list(local.isoformat(" ", "seconds"))
+        for place, character in changes:
+            characters[place] = character
+        return "".join(characters)
+
+    return st.builds(altered, naive, places).filter(lambda text: text.strip() == text)
+
+
+@given(st.lists(nearly_a_date(), min_size=1, max_size=50))
+@settings(deadline=None, max_examples=150)
+def test_what_is_nearly_a_date_is_one_only_as_it_is_written(texts: list[str]) -> None:
+    def read(text: str) -> datetime | None:
+        midnight = re.fullmatch(r"(\d{4}-\d{2}-\d{2})[T ]24:00:00", text)
+        try:
+            if midnight:
+                return datetime.fromisoformat(midnight[1]) + timedelta(days=1)
+            is_date = re.fullmatch(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}", text)
+            return datetime.fromisoformat(text) if is_date else None
+        except ValueError:
+            return None
+
+    plain = [text for text in texts if not text.startswith("0000") and not re.search(r"[+Z.]|-\d\d:|-\d\d$", text)]
+    assert instants(plain, None) == [read(text) for text in plain]
+
+
 @pytest.mark.parametrize("zone", ZONES)
 def test_every_half_hour_around_the_clock_changes_of_a_year(zone: str) -> None:
     info = ZoneInfo(zone)
