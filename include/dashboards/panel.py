@@ -15,7 +15,7 @@ class Panel:
     `how_to_read` is one sentence shown under the title. `x`, `y`, `breakdown` and `color` name fields of the report;
     `y` may be several, drawn as one series each. `where` keeps only the rows that have these values. Rows are shown in
     the report's own order unless `sort` says otherwise; `limit` keeps the first ones. `width` is out of 12 columns. A
-    map has a longitude as `x` and a latitude as `y`, both in degrees.
+    map has a longitude as `x` and a latitude as `y`, both in degrees, and the same place as a geo_point as `location`.
     """
 
     title: str
@@ -36,6 +36,7 @@ class Panel:
     whisker: tuple[str, str] | None = None  # bar: fields of the lower and the upper end of its interval
     series_titles: dict[str, str] = field(default_factory=dict)  # several `y`: what each is called in the legend
     columns: tuple[str, ...] = ()  # the fields that the table shows, in order, and that a chart's points tell
+    location: str | None = None  # map: the geo_point by which Kibana's Maps find the place
     marked: str | None = None  # line: a field that is true where the point is to stand out
     when_empty: str = ""  # the sentence to show where the report has no such rows
     tones: dict[str, Tone] = field(default_factory=dict)  # values of the breakdown, or series: what their colour says

@@ -82,6 +82,7 @@ FIELDS: dict[str, Field] = {
     "place": Field("keyword", "geohash of the cell that the delivery went to"),
     "latitude": Field("double", "of the middle of the cell", "degrees"),
     "longitude": Field("double", "of the middle of the cell", "degrees"),
+    "location": Field("geo_point", "the middle of the cell, for maps"),
     "place_verdict": Field(
         "keyword", "slow: slower than other places at the same hours, by DELIVERY_MIN_SLOWDOWN or more"
     ),
@@ -192,6 +193,7 @@ REPORTS: tuple[ReportType, ...] = (
             "place",
             "latitude",
             "longitude",
+            "location",
             "n",
             "customers",
             "median_taken_hours",
@@ -206,6 +208,7 @@ REPORTS: tuple[ReportType, ...] = (
                 mark="map",
                 x="longitude",
                 y="latitude",
+                location="location",
                 breakdown="place_verdict",
                 x_title="Longitude",
                 y_title="Latitude",
@@ -245,6 +248,7 @@ REPORTS: tuple[ReportType, ...] = (
             "place",
             "latitude",
             "longitude",
+            "location",
             "client",
             "weekday",
             "hour_of_day",
@@ -271,11 +275,23 @@ REPORTS: tuple[ReportType, ...] = (
                 mark="map",
                 x="longitude",
                 y="latitude",
+                location="location",
                 breakdown="weekday",
                 where={"cause": CAUSES[3]},
                 x_title="Longitude",
                 y_title="Latitude",
                 format="decimal",
+                columns=(
+                    "place",
+                    "weekday",
+                    "hour_of_day",
+                    "until_hour",
+                    "duration",
+                    "n",
+                    "slowdown",
+                    "longitude",
+                    "latitude",
+                ),
                 how_to_read="A point is a place that is slow at some hours of the weekday in its colour.",
             ),
         ),
@@ -293,6 +309,7 @@ REPORTS: tuple[ReportType, ...] = (
             "place",
             "latitude",
             "longitude",
+            "location",
             "duration",
             "taken_hours",
             "expected_hours",
@@ -327,10 +344,22 @@ REPORTS: tuple[ReportType, ...] = (
                 mark="map",
                 x="longitude",
                 y="latitude",
+                location="location",
                 breakdown="duration",
                 x_title="Longitude",
                 y_title="Latitude",
                 format="decimal",
+                columns=(
+                    "order_id",
+                    "place",
+                    "duration",
+                    "taken_hours",
+                    "expected_hours",
+                    "slowdown",
+                    "reason",
+                    "longitude",
+                    "latitude",
+                ),
                 how_to_read="A point is the place of a slow delivery, north up; its colour is the slow leg.",
             ),
         ),
@@ -731,15 +760,20 @@ def _places(delivered: pd.DataFrame, leg: _Leg, rules: Rules) -> pd.DataFrame:
 
 
 def _located(frame: pd.DataFrame, geohash_length: int) -> pd.DataFrame:
-    """With place, latitude and longitude from `cell`; missing where it is NO_PLACE."""
+    """With place, latitude, longitude and location from `cell`; missing where it is NO_PLACE."""
     cells = frame["cell"].to_numpy("int64")
     known = cells != NO_PLACE
     latitude, longitude = cell_middle(np.where(known, cells, 0), geohash_length)
     names = {int(cell): cell_name(int(cell), geohash_length) for cell in np.unique(cells[known])}
+    points = [
+        f"{north},{east}" if is_known else None
+        for north, east, is_known in zip(latitude.tolist(), longitude.tolist(), known, strict=True)
+    ]
     return frame.assign(
         place=pd.Series([names.get(int(cell)) for cell in cells], index=frame.index, dtype=object),
         latitude=np.where(known, latitude, np.nan),
         longitude=np.where(known, longitude, np.nan),
+        location=pd.Series(points, index=frame.index, dtype=object),
     )
 
 

@@ -14,12 +14,15 @@ from include.dashboards.panel import Panel
 if TYPE_CHECKING:
     import pandas as pd
 
-FieldType = Literal["keyword", "date", "boolean", "long", "double"]
+FieldType = Literal["keyword", "date", "boolean", "long", "double", "geo_point"]
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of report rows: its Elasticsearch type, its unit where it has one, and what it means."""
+    """One field of report rows: its Elasticsearch type, its unit where it has one, and what it means.
+
+    A `geo_point` is a text in the rows: latitude and longitude in degrees, with a comma between them.
+    """
 
     type: FieldType
     description: str

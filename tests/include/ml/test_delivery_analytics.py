@@ -154,6 +154,9 @@ def test_places_by_hand(by_hand: Tables) -> None:
     assert rows["place_verdict"].unique().tolist() == ["too few"]
     assert abs(rows.loc["u281", "latitude"] - MUNICH[0]) < 0.09
     assert abs(rows.loc["u281", "longitude"] - MUNICH[1]) < 0.18
+    # As Elasticsearch reads a geo_point: latitude first.
+    for row in rows.itertuples():
+        assert row.location == f"{row.latitude},{row.longitude}"
 
 
 def test_what_sources_get_wrong_is_left_out_and_said() -> None:
