@@ -2,6 +2,9 @@
 
 Lens turns its columns into one search. `_search_of` does so in the same way for what the panels use: buckets one in
 another in their order, and in the innermost one metrics, those with a filter inside it.
+
+Maps asks three things of a layer of documents: where they lie, with the values of the fields that style them; the box
+around all of them, to move there; and what to tell of the one under the pointer.
 """
 
 import json
@@ -9,11 +12,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
 import vl_convert
 from elasticsearch import Elasticsearch
 
 from include.dashboards.dashboard import Dashboard, fields_of, placed_panels
 from include.dashboards.kibana_lens import attributes, lens_can_draw
+from include.dashboards.kibana_maps import attributes as map_attributes
 from include.dashboards.kibana_vega import CONTEXT, fields_shown, specification
 from include.dashboards.panel import Panel
 from include.elastic.client import index_name
@@ -191,7 +196,7 @@ def _check_table(panel: Panel, rows: list[Row], found: list[tuple[dict[str, Any]
 def check_vega(client: Elasticsearch, dashboard: Dashboard, dimension: str) -> None:
     """Every panel of the dashboard that Vega draws finds the report's rows, and can be drawn."""
     for one in placed_panels(dashboard):
-        if lens_can_draw(one.panel):
+        if lens_can_draw(one.panel) or one.panel.mark == "map":
             continue
         index = index_name(REPORTS_LATEST)
         spec = specification(one.panel, one.report_name, one.report_type, fields_of(one.report_name), index=index)
@@ -216,3 +221,58 @@ def check_vega(client: Elasticsearch, dashboard: Dashboard, dimension: str) -> N
         svg = vl_convert.vegalite_to_svg({**spec, "data": {"values": values}, "width": 500, "height": 260})
         assert svg.startswith("<svg")
         assert not re.search(r' d="[^"]*NaN', svg), one.id
+
+
+def check_maps(client: Elasticsearch, dashboard: Dashboard, dimension: str) -> dict[str, int]:
+    """Every map of the dashboard has the report's rows where the report says they lie; how many, by panel id."""
+    points: dict[str, int] = {}
+    index = index_name(REPORTS_LATEST)
+    for one in placed_panels(dashboard):
+        if one.panel.mark != "map":
+            continue
+        state = map_attributes(one.panel, one.report_name, one.report_type, layer_id="layer")
+        (layer,) = (found for found in json.loads(state["layerListJSON"]) if "query" in found)
+        source = layer["sourceDescriptor"]
+        geo = source["geoField"]
+        styles = layer["style"]["properties"].values()
+        styled = [style["options"]["field"]["name"] for style in styles if style.get("type") == "DYNAMIC"]
+        query = _query_of(layer["query"]["query"])
+        assert source["applyGlobalQuery"]
+        query["bool"]["filter"].append({"match_phrase": {"dimension": dimension}})  # the control's
+        found = client.search(
+            index=index,
+            query=query,
+            size=10_000,
+            track_total_hits=10_001,
+            source=False,
+            docvalue_fields=[geo, *styled],
+            fields=[geo, *source["tooltipProperties"]],
+            sort=[{source["sortField"]: {"order": source["sortOrder"]}}],
+            aggs={"fitToBounds": {"geo_bounds": {"field": geo}}},
+        )
+        hits = found["hits"]["hits"]
+        rows = read_rows(client, one.report_name, one.report_type.type, dimension, one.panel.where)
+        assert found["hits"]["total"]["value"] == len(hits) == len(rows), one.id
+        placed = [row for row in rows if geo in row]
+        for hit, row in zip(hits, rows, strict=True):
+            fields = dict(hit.get("fields", {}))
+            where = fields.pop(geo, None)
+            assert (where is None) == (geo not in row), one.id
+            if where is not None:
+                # A layer's points are those of the page, which draws the longitude and the latitude.
+                (drawn,) = where
+                assert drawn["type"] == "Point"
+                x, y = str(one.panel.x), one.panel.series[0]
+                assert drawn["coordinates"] == pytest.approx([row[x], row[y]], abs=1e-9), one.id
+            told = {name: values[0] for name, values in fields.items()}
+            names = (*styled, *source["tooltipProperties"])
+            assert told == {name: row[name] for name in names if name in row}, one.id
+        bounds = found["aggregations"]["fitToBounds"].get("bounds")
+        assert (bounds is None) == (not placed), one.id
+        if bounds:
+            x, y = ([row[name] for row in placed] for name in (str(one.panel.x), one.panel.series[0]))
+            expected = {"top_left": {"lat": max(y), "lon": min(x)}, "bottom_right": {"lat": min(y), "lon": max(x)}}
+            for corner, ends in expected.items():
+                assert bounds[corner] == pytest.approx(ends, abs=1e-6), one.id
+        points[one.id] = len(placed)
+    return points

@@ -17,6 +17,8 @@ import orjson
 import configs
 from include.dashboards.dashboard import Dashboard, PlacedPanel, dashboards, fields_of, placed_panels, report_names
 from include.dashboards.kibana_lens import attributes, lens_can_draw, with_notes
+from include.dashboards.kibana_maps import SOURCE_REFERENCE, legend
+from include.dashboards.kibana_maps import attributes as map_attributes
 from include.dashboards.kibana_vega import saved_visualization
 from include.dashboards.notes import NOTES
 from include.elastic.client import index_name
@@ -40,7 +42,7 @@ TYPE_VERSIONS = {"index-pattern": "8.0.0", "search": "8.0.0", "dashboard": "10.2
 
 GRID_COLUMNS = 48
 PAGE_COLUMNS = 12  # a panel's width is out of these
-HEIGHTS = {"metric": 7, "table": 16, "heatmap": 18}
+HEIGHTS = {"metric": 7, "table": 16, "heatmap": 18, "map": 18}
 HEIGHT = 15
 LINKS_HEIGHT = 4
 EVERYTHING = {"timeFrom": "now-30y", "timeTo": "now", "refreshInterval": {"pause": True, "value": 60_000}}
@@ -219,35 +221,42 @@ def _search(name: str) -> SavedObject:
 def _dashboard_of(dashboard: Dashboard, titles: Mapping[str, str]) -> SavedObject:
     name = dashboard.name
     panels, references = [_links(name, titles)], _link_references(name, titles)
-    data_view = object_id("index-pattern", REPORTS_LATEST)
     shown_panels = placed_panels(dashboard)
     for placed, grid in zip(shown_panels, _grid(shown_panels), strict=True):
         id_ = object_id("panel", placed.id)
-        fields = fields_of(placed.report_name)
-        if lens_can_draw(placed.panel):
-            layer_id = object_id("layer", placed.id)
-            state = attributes(
-                placed.panel,
-                placed.report_name,
-                placed.report_type,
-                fields,
-                layer_id=layer_id,
-                data_view=data_view,
-                week_start=configs.WEEK_START,
-            )
-            notes = object_id("index-pattern", NOTES)
-            state = with_notes(state, placed.id, layer_id=object_id("notes", placed.id), notes=notes)
-            shown = {"attributes": state, "enhancements": _open_in_discover(placed)}
-            panels.append(_panel("lens", id_, placed.panel.title, grid, shown))
-            references += [{**one, "name": f"{id_}:{one['name']}"} for one in state["references"]]
-        else:
-            latest = index_name(REPORTS_LATEST)
-            drawn = saved_visualization(placed.panel, placed.report_name, placed.report_type, fields, index=latest)
-            shown = {"savedVis": drawn, "enhancements": {}}
-            panels.append(_panel("visualization", id_, placed.panel.title, grid, shown))
+        kind, shown, of_panel = _drawn(placed)
+        panels.append(_panel(kind, id_, placed.panel.title, grid, shown))
+        references += [{**one, "name": f"{id_}:{one['name']}"} for one in of_panel]
     made = _dashboard(name, titles[name], dashboard.summary, panels, references, REPORTS_LATEST)
     made["attributes"] |= {"timeRestore": True, **ALL_NOTES}
     return made
+
+
+def _drawn(placed: PlacedPanel) -> tuple[str, dict[str, Any], list[dict[str, str]]]:
+    """What draws a panel, what that is given, and its references: Lens, else Maps for places, else Vega."""
+    panel, fields = placed.panel, fields_of(placed.report_name)
+    data_view = object_id("index-pattern", REPORTS_LATEST)
+    layer_id = object_id("layer", placed.id)
+    if lens_can_draw(panel):
+        state = attributes(
+            panel,
+            placed.report_name,
+            placed.report_type,
+            fields,
+            layer_id=layer_id,
+            data_view=data_view,
+            week_start=configs.WEEK_START,
+        )
+        notes = object_id("index-pattern", NOTES)
+        state = with_notes(state, placed.id, layer_id=object_id("notes", placed.id), notes=notes)
+        return "lens", {"attributes": state, "enhancements": _open_in_discover(placed)}, state["references"]
+    if panel.mark == "map":
+        state = map_attributes(panel, placed.report_name, placed.report_type, layer_id=layer_id)
+        shown = {"attributes": state, "enhancements": {}, "hiddenLayers": [], **legend(layer_id)}
+        return "map", shown, [{"type": "index-pattern", "id": data_view, "name": SOURCE_REFERENCE}]
+    latest = index_name(REPORTS_LATEST)
+    drawn = saved_visualization(panel, placed.report_name, placed.report_type, fields, index=latest)
+    return "visualization", {"savedVis": drawn, "enhancements": {}}, []
 
 
 def _data_dashboard(titles: Mapping[str, str]) -> SavedObject:

@@ -28,6 +28,8 @@ TYPES_OF_OPERATIONS = {
     "last_value": AGGREGATABLE,
 }
 LAYER_REFERENCE = "indexpattern-datasource-layer-"
+# Of a layer of documents: how Maps asks for them, and what it makes of the answer.
+LAYER_OF_SCALING = {"LIMIT": "GEOJSON_VECTOR", "TOP_HITS": "GEOJSON_VECTOR", "MVT": "MVT_VECTOR"}
 QUERIED_FIELD = re.compile(r"(?:^|[ (])(\w+): ")  # in queries of our own, whose values are quoted
 
 
@@ -41,6 +43,7 @@ def troubles(objects: Sequence[SavedObject], mappings: Mappings) -> list[str]:
             *controls(dashboard, mappings),
             *columns(dashboard, mappings),
             *annotation_layers(dashboard, mappings),
+            *map_layers(dashboard, mappings),
         ]
     found += [trouble for one in objects if one["type"] == "search" for trouble in search_columns(one, mappings)]
     return found
@@ -185,6 +188,56 @@ def annotation_layers(dashboard: SavedObject, mappings: Mappings) -> Iterator[st
                 yield f"{place}: there are annotations, but no axis of time."
 
 
+def map_layers(dashboard: SavedObject, mappings: Mappings) -> Iterator[str]:
+    """Maps that show nothing or not all of it, and layers of what is no data view, no geo_point or no field."""
+    targets = {one["name"]: one["id"] for one in dashboard["references"]}
+    for panel in _panels(dashboard):
+        if panel["type"] != "map":
+            continue
+        place = f"{_named(dashboard)}, panel {panel['title']!r}"
+        layers = _map_layers(panel)
+        ids = [layer["id"] for layer in layers]
+        shown = panel["embeddableConfig"]
+        for state in (shown, json.loads(shown["attributes"]["uiStateJSON"])):
+            if not set(state["openTOCDetails"]) <= set(ids) or not state["isLayerTOCOpen"]:
+                yield f"{place}: its legend is closed, or that of a layer that is not there."
+        if len(set(ids)) < len(ids):
+            yield f"{place}: two layers have one id."
+        if not json.loads(shown["attributes"]["mapStateJSON"])["settings"].get("autoFitToDataBounds"):
+            yield f"{place}: the map does not move to its points."
+        of_data = [(number, layer) for number, layer in enumerate(layers) if _is_of_data(layer)]
+        if not of_data:
+            yield f"{place}: the map has no layer of documents."
+        for number, layer in of_data:
+            source = layer["sourceDescriptor"]
+            if source["indexPatternRefName"] != f"layer_{number}_source_index_pattern":
+                yield f"{place}: the reference of layer {number} is called {source['indexPatternRefName']}."
+            fields = mappings.get(targets.get(f"{panel['panelIndex']}:{source['indexPatternRefName']}", ""))
+            if fields is None:
+                yield f"{place}: layer {number} refers to no data view."
+                continue
+            yield from (f"{place}: {trouble}" for trouble in _troubles_of_layer(layer, fields))
+
+
+def _troubles_of_layer(layer: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[str]:
+    source = layer["sourceDescriptor"]
+    if fields.get(source["geoField"], {}).get("type") != "geo_point":
+        yield f"the field {source['geoField']} is no geo_point of its data view."
+    if LAYER_OF_SCALING.get(source["scalingType"]) != layer["type"]:
+        yield f"a {layer['type']} cannot show what is asked for by {source['scalingType']}."
+    if not source["applyGlobalQuery"]:
+        yield "the layer does not follow the control."
+    if not layer["visible"]:
+        yield "the layer is hidden."
+    queried = QUERIED_FIELD.findall(layer["query"]["query"])
+    if "report_name" not in queried:
+        yield "the layer is not limited to a report."
+    styled = [one["options"]["field"]["name"] for one in layer["style"]["properties"].values() if _is_dynamic(one)]
+    for name in (*queried, *styled, *source["tooltipProperties"], source["sortField"]):
+        if not _is_aggregatable(fields.get(name)):
+            yield f"there is no field {name} for the map."
+
+
 def search_columns(search: SavedObject, mappings: Mappings) -> Iterator[str]:
     """Columns of a saved search that its index has not."""
     (reference,) = search["references"]
@@ -200,7 +253,11 @@ def _all_ids(objects: Sequence[SavedObject]) -> set[str]:
         if one["type"] == "dashboard":
             found |= {f"control {id_}" for id_ in _controls(one)}
             for panel in _panels(one):
-                layers = (*_layers(panel), *(layer["layerId"] for layer in _annotation_layers(panel)))
+                layers = (
+                    *_layers(panel),
+                    *(layer["layerId"] for layer in _annotation_layers(panel)),
+                    *(layer["id"] for layer in _map_layers(panel)),
+                )
                 found |= {f"panel {panel['panelIndex']}", *(f"layer {id_}" for id_ in layers)}
     return found
 
@@ -215,6 +272,8 @@ def _used_names(dashboard: SavedObject) -> Iterator[str]:
             yield f"{id_}:{LAYER_REFERENCE}{layer_id}"
         for layer in _annotation_layers(panel):
             yield f"{id_}:{ANNOTATIONS_REFERENCE}{layer['layerId']}"
+        for layer in filter(_is_of_data, _map_layers(panel)):
+            yield f"{id_}:{layer['sourceDescriptor']['indexPatternRefName']}"
         for link in shown.get("attributes", {}).get("links", ()):
             yield f"{id_}:{link['destinationRefName']}"
     for id_ in _controls(dashboard):
@@ -244,6 +303,22 @@ def _annotation_layers(panel: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     state = panel["embeddableConfig"]["attributes"]["state"]["visualization"]
     return [layer for layer in state.get("layers", ()) if layer["layerType"] == "annotations"]
+
+
+def _map_layers(panel: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All layers of a map, the basemap too."""
+    if panel["type"] != "map":
+        return []
+    layers: list[dict[str, Any]] = json.loads(panel["embeddableConfig"]["attributes"]["layerListJSON"])
+    return layers
+
+
+def _is_of_data(layer: Mapping[str, Any]) -> bool:
+    return "indexPatternRefName" in layer["sourceDescriptor"]
+
+
+def _is_dynamic(style: Mapping[str, Any]) -> bool:
+    return style.get("type") == "DYNAMIC"
 
 
 def _columns_of(panel: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -38,7 +38,7 @@ DATA_TYPES = {"keyword": "string", "boolean": "boolean", "date": "date", "long":
 
 
 def lens_can_draw(panel: Panel) -> bool:
-    """Whether Lens has the panel's mark: it has no points in a plane, and no band around a line."""
+    """Whether Lens has the panel's mark: it has no points in a plane or on a map, and no band around a line."""
     return panel.mark in MARKS and panel.band is None
 
 

@@ -19,7 +19,6 @@ from include.schemas.reports import Field, ReportType
 
 Spec = dict[str, Any]
 
-POINTS = ("scatter", "map")
 ROWS_AT_MOST = 10_000
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # what Kibana 8.19 brings
 CONTEXT = {kind: f"%dashboard_context-{kind}_clause%" for kind in ("must", "filter", "must_not")}
@@ -44,7 +43,7 @@ def specification(
     panel: Panel, report_name: str, report_type: ReportType, fields: Mapping[str, Field], *, index: str
 ) -> Spec:
     """The Vega-Lite specification. Raises ValueError for a panel without an x, or with another mark."""
-    if panel.x is None or panel.mark not in (*POINTS, "line"):
+    if panel.x is None or panel.mark not in ("scatter", "line"):
         raise ValueError(f"The panel {panel.title!r} is a {panel.mark} that is not drawn with Vega.")
     spec: Spec = {
         "$schema": SCHEMA,
@@ -59,7 +58,7 @@ def specification(
         "encoding": {"x": _x(panel, fields)},
         "config": {"range": {"category": list(OKABE_ITO)}},
     }
-    spec["layer"] = _points(panel, fields) if panel.mark in POINTS else _lines(panel, fields)
+    spec["layer"] = _points(panel, fields) if panel.mark == "scatter" else _lines(panel, fields)
     return spec
 
 
@@ -101,7 +100,7 @@ def _x(panel: Panel, fields: Mapping[str, Field]) -> Spec:
 def _y(panel: Panel, name: str) -> Spec:
     title = panel.y_title or title_of(panel.series[0])
     axis = {"format": D3_FORMATS[panel.format]}
-    scale = {"zero": panel.mark not in POINTS}
+    scale = {"zero": panel.mark != "scatter"}
     return {"field": f"_source.{name}", "type": "quantitative", "title": title, "axis": axis, "scale": scale}
 
 

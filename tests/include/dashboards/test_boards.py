@@ -33,7 +33,7 @@ from include.elastic.indexes import REPORTS
 from include.elastic.reports import publish_reports, read_rows, write_report
 from include.schemas.indexes import reports_mapping
 from include.schemas.reports import Report
-from tests.kibana_requests import check_lens, check_vega
+from tests.kibana_requests import check_lens, check_maps, check_vega
 from tests.published_reports import AS_OF, EVIL, RUN_ID, WRITTEN_AT, remove_reports
 
 PLACED = [(shown, placed) for shown in dashboards() for placed in placed_panels(shown)]
@@ -88,6 +88,10 @@ def test_its_fields_are_declared_and_can_be_charted(shown: Dashboard, placed: Pl
     if panel.mark not in ("table", "metric"):
         for name in panel.series if panel.mark != "heatmap" else (panel.color or panel.series[0],):
             assert mapped[name]["type"] in ("long", "double"), name
+    assert (panel.location is not None) == (panel.mark == "map")
+    if panel.location:
+        assert panel.location in placed.report_type.fields
+        assert mapped[panel.location]["type"] == "geo_point"
     assert panel.how_to_read.endswith(".")
     assert 1 <= panel.width <= 12
 
@@ -257,6 +261,13 @@ def test_what_kibana_asks_for_are_the_numbers_of_the_reports(
 ) -> None:
     check_lens(client, shown, dimension)
     check_vega(client, shown, dimension)
+    check_maps(client, shown, dimension)
+
+
+def test_kibanas_maps_find_places(client: Elasticsearch) -> None:
+    """Else nothing above would be compared."""
+    points = check_maps(client, dashboard("delivery_analytics"), "all")
+    assert points["delivery_analytics.places.1"] > 1
 
 
 # ── Earlier dates ───────────────────────────────────────────────────────────────────────────────────────────────────

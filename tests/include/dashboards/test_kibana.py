@@ -10,10 +10,21 @@ import pytest
 
 import configs
 from include.dashboards.dashboard import dashboards, fields_of, placed_panels
-from include.dashboards.kibana import SavedObject, dashboard_id, mappings, ndjson, render, saved_objects
+from include.dashboards.kibana import (
+    SavedObject,
+    dashboard_id,
+    mappings,
+    ndjson,
+    object_id,
+    render,
+    saved_objects,
+)
 from include.dashboards.kibana_checks import changed_ids, troubles
 from include.dashboards.kibana_lens import attributes, description, kuery, lens_can_draw
+from include.dashboards.kibana_maps import attributes as map_attributes
+from include.dashboards.kibana_vega import specification
 from include.dashboards.panel import Panel
+from include.dashboards.vega import TONES
 from include.schemas.reports import Field, ReportType
 
 OBJECTS = saved_objects()
@@ -59,17 +70,21 @@ def test_every_panel_is_on_its_dashboard() -> None:
         placed_here = placed_panels(dashboard)
         assert [panel["title"] for panel in shown[1:]] == [one.panel.title for one in placed_here]
         for panel, placed in zip(shown[1:], placed_here, strict=True):
-            assert panel["type"] == ("lens" if lens_can_draw(placed.panel) else "visualization")
+            drawn_by = "map" if placed.panel.mark == "map" else "visualization"
+            assert panel["type"] == ("lens" if lens_can_draw(placed.panel) else drawn_by)
             told = panel["embeddableConfig"].get("attributes") or panel["embeddableConfig"]["savedVis"]
             assert told["description"].startswith(placed.panel.how_to_read)
             assert panel["gridData"]["w"] == placed.panel.width * 4
 
 
-def test_vega_is_only_for_what_lens_has_no_mark_for() -> None:
+def test_maps_are_for_places_and_vega_only_for_what_lens_has_no_mark_for() -> None:
     for dashboard in dashboards():
+        shown = {panel["panelIndex"]: panel["type"] for panel in panels(DASHBOARDS[dashboard_id(dashboard.name)])}
         for placed in placed_panels(dashboard):
-            if not lens_can_draw(placed.panel):
-                assert placed.panel.mark in ("scatter", "map") or (placed.panel.mark == "line" and placed.panel.band)
+            kind = shown[object_id("panel", placed.id)]
+            assert (kind == "map") == (placed.panel.mark == "map")
+            if kind == "visualization":
+                assert placed.panel.mark == "scatter" or (placed.panel.mark == "line" and placed.panel.band)
 
 
 def test_every_search_is_limited_to_its_report_and_left_to_the_control() -> None:
@@ -90,6 +105,11 @@ def test_every_search_is_limited_to_its_report_and_left_to_the_control() -> None
                 )
                 assert query.startswith(begin)
                 assert "dimension" not in query
+            elif placed.panel.mark == "map":
+                state = map_attributes(placed.panel, placed.report_name, placed.report_type, layer_id="l")
+                _, layer = json.loads(state["layerListJSON"])
+                assert layer["query"]["query"].startswith(f'report_name: "{placed.report_name}" and type: ')
+                assert "dimension" not in layer["query"]["query"]
 
 
 def test_another_prefix_is_another_installation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +203,65 @@ def test_what_lens_cannot_draw_is_refused(panel: Panel) -> None:
         lens(panel)
 
 
+# ── How a panel becomes Maps's ──────────────────────────────────────────────────────────────────────────────────────
+
+PLACES = ReportType("places", "Places", ("dimension", "longitude", "latitude", "location", "kind", "orders"), ("kind",))
+
+
+def map_of(**more: Any) -> Panel:
+    return Panel("Places", "map", "latitude", "Read.", x="longitude", location="location", **more)
+
+
+def points_of(panel: Panel) -> dict[str, Any]:
+    """The layer of points; the other one is the basemap."""
+    basemap, points = json.loads(map_attributes(panel, "shop", PLACES, layer_id="layer")["layerListJSON"])
+    assert basemap["sourceDescriptor"]["type"] == "EMS_TMS"
+    assert isinstance(points, dict)
+    return points
+
+
+def test_a_map_asks_for_all_documents_of_its_report_where_they_lie() -> None:
+    points = points_of(map_of(where={"kind": "slow"}))
+    source = points["sourceDescriptor"]
+    assert (source["type"], source["scalingType"], source["geoField"]) == ("ES_SEARCH", "LIMIT", "location")
+    assert (source["applyGlobalQuery"], source["filterByMapBounds"]) == (True, False)
+    assert points["query"] == {
+        "language": "kuery",
+        "query": 'report_name: "shop" and type: "places" and is_header: false and kind: "slow"',
+    }
+
+
+def test_a_map_tells_what_the_table_has_but_for_where_the_point_lies() -> None:
+    assert points_of(map_of())["sourceDescriptor"]["tooltipProperties"] == ["kind", "orders"]
+    chosen = points_of(map_of(columns=("orders", "latitude")))["sourceDescriptor"]["tooltipProperties"]
+    assert chosen == ["orders"]
+
+
+def test_colours_of_a_map_are_those_of_the_declaration_where_it_has_some() -> None:
+    one, of_maps, own = (
+        points_of(map_of(**more))["style"]["properties"]["fillColor"]
+        for more in ({}, {"breakdown": "kind"}, {"breakdown": "kind", "tones": {"slow": "bad", "too few": "faint"}})
+    )
+    assert one == {"type": "STATIC", "options": {"color": "#0072B2"}}
+    assert of_maps["options"]["field"] == own["options"]["field"] == {"name": "kind", "origin": "source"}
+    assert (of_maps["options"]["type"], of_maps["options"]["useCustomColorPalette"]) == ("CATEGORICAL", False)
+    assert own["options"]["customColorPalette"] == [
+        {"stop": "slow", "color": TONES["bad"]},
+        {"stop": "too few", "color": TONES["faint"]},
+    ]
+
+
+@pytest.mark.parametrize("panel", [Panel("P", "map", "latitude", "R.", x="longitude"), Panel("P", "line", "a", "R.")])
+def test_what_maps_cannot_draw_is_refused(panel: Panel) -> None:
+    with pytest.raises(ValueError, match=f"is a {panel.mark} that Maps cannot draw"):
+        map_attributes(panel, "shop", PLACES, layer_id="layer")
+
+
+def test_vega_draws_no_map() -> None:
+    with pytest.raises(ValueError, match="is a map that is not drawn with Vega"):
+        specification(map_of(), "shop", PLACES, FIELDS, index="reports-latest")
+
+
 # ── Each check sees its defect ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -192,14 +271,20 @@ def panels(dashboard: SavedObject) -> list[dict[str, Any]]:
 
 
 def funnels(objects: list[SavedObject]) -> SavedObject:
-    return next(one for one in objects if one["id"] == dashboard_id("funnels"))
+    return named(objects, "funnels")
 
 
-def in_panels(change: Callable[[list[dict[str, Any]]], None]) -> Callable[[list[SavedObject]], None]:
+def named(objects: list[SavedObject], name: str) -> SavedObject:
+    return next(one for one in objects if one["id"] == dashboard_id(name))
+
+
+def in_panels(
+    change: Callable[[list[dict[str, Any]]], None], name: str = "funnels"
+) -> Callable[[list[SavedObject]], None]:
     """A defect in the panels of a dashboard; the first is the bar of links, the second Lens's."""
 
     def plant(objects: list[SavedObject]) -> None:
-        dashboard = funnels(objects)
+        dashboard = named(objects, name)
         shown = panels(dashboard)
         change(shown)
         dashboard["attributes"]["panelsJSON"] = json.dumps(shown)
@@ -217,6 +302,34 @@ def in_columns(change: Callable[[dict[str, Any]], None]) -> Callable[[list[Saved
     return in_panels(plant)
 
 
+def in_map(change: Callable[[dict[str, Any]], None]) -> Callable[[list[SavedObject]], None]:
+    """A defect in what the first map of the deliveries is given."""
+
+    def plant(shown: list[dict[str, Any]]) -> None:
+        change(next(panel["embeddableConfig"] for panel in shown if panel["type"] == "map"))
+
+    return in_panels(plant, "delivery_analytics")
+
+
+def in_text(part: str, change: Callable[[Any], None]) -> Callable[[list[SavedObject]], None]:
+    """A defect in one of the map's JSON texts."""
+
+    def plant(shown: dict[str, Any]) -> None:
+        found = json.loads(shown["attributes"][part])
+        change(found)
+        shown["attributes"][part] = json.dumps(found)
+
+    return in_map(plant)
+
+
+def in_points(change: Callable[[dict[str, Any]], None]) -> Callable[[list[SavedObject]], None]:
+    return in_text("layerListJSON", lambda layers: change(layers[1]))
+
+
+def in_source(**values: Any) -> Callable[[list[SavedObject]], None]:
+    return in_points(lambda layer: layer["sourceDescriptor"].update(values))
+
+
 def in_control(change: Callable[[dict[str, Any]], None]) -> Callable[[list[SavedObject]], None]:
     def plant(objects: list[SavedObject]) -> None:
         group = funnels(objects)["attributes"]["controlGroupInput"]
@@ -232,9 +345,9 @@ def set_in(**values: Any) -> Callable[[dict[str, Any]], None]:
     return lambda part: part.update(values)
 
 
-def drop_reference(part_of_name: str) -> Callable[[list[SavedObject]], None]:
+def drop_reference(part_of_name: str, name: str = "funnels") -> Callable[[list[SavedObject]], None]:
     def plant(objects: list[SavedObject]) -> None:
-        references = funnels(objects)["references"]
+        references = named(objects, name)["references"]
         references.remove(next(one for one in references if part_of_name in one["name"]))
 
     return plant
@@ -253,6 +366,19 @@ def to_dashboard(objects: list[SavedObject]) -> None:
     """The control lists the values of something that is no data view."""
     for reference in funnels(objects)["references"]:
         if reference["name"].startswith("controlGroup_"):
+            reference.update(type="dashboard", id=dashboard_id("rfm"))
+
+
+def map_of_customers(objects: list[SavedObject]) -> None:
+    """The map's documents are those of an index without the report's fields."""
+    for reference in named(objects, "delivery_analytics")["references"]:
+        if reference["name"].endswith(":layer_1_source_index_pattern"):
+            reference.update(id=object_id("index-pattern", "downloads"))
+
+
+def map_of_a_dashboard(objects: list[SavedObject]) -> None:
+    for reference in named(objects, "delivery_analytics")["references"]:
+        if reference["name"].endswith(":layer_1_source_index_pattern"):
             reference.update(type="dashboard", id=dashboard_id("rfm"))
 
 
@@ -314,6 +440,50 @@ DEFECTS: list[tuple[str, Callable[[list[SavedObject]], None], str]] = [
         lambda objects: next(one for one in objects if one["type"] == "search")["attributes"]["columns"].append("gone"),
         "there is no field gone",
     ),
+    (
+        "map's reference missing",
+        drop_reference("layer_1_source_index_pattern", "delivery_analytics"),
+        "layer_1_source_index_pattern is missing",
+    ),
+    ("map without a data view", map_of_a_dashboard, "layer 1 refers to no data view"),
+    ("map of another index", map_of_customers, "location is no geo_point of its data view"),
+    ("map by no geo_point", in_source(geoField="place"), "place is no geo_point of its data view"),
+    ("map by a field that is not there", in_source(geoField="gone"), "gone is no geo_point of its data view"),
+    (
+        "reference under another name",
+        in_source(indexPatternRefName="layer_0_source_index_pattern"),
+        "reference of layer 1 is called layer_0",
+    ),
+    ("layers in another order", in_text("layerListJSON", lambda layers: layers.reverse()), "reference of layer 0 is"),
+    ("no points", in_text("layerListJSON", lambda layers: layers.pop()), "has no layer of documents"),
+    (
+        "layer twice",
+        in_text("layerListJSON", lambda layers: layers[0].update(id=layers[1]["id"])),
+        "two layers have one id",
+    ),
+    ("tiles of few documents", in_source(scalingType="MVT"), "GEOJSON_VECTOR cannot show what is asked for by MVT"),
+    ("deaf to the control", in_source(applyGlobalQuery=False), "does not follow the control"),
+    ("hidden layer", in_points(set_in(visible=False)), "the layer is hidden"),
+    ("all reports", in_points(lambda layer: layer["query"].update(query="")), "not limited to a report"),
+    (
+        "query of a missing field",
+        in_points(lambda layer: layer["query"].update(query=f"{layer['query']['query']} and gone: 1")),
+        "no field gone for the map",
+    ),
+    ("tooltip of a missing field", in_source(tooltipProperties=["n", "gone"]), "no field gone for the map"),
+    ("sorted by a missing field", in_source(sortField="gone"), "no field gone for the map"),
+    (
+        "colour of a missing field",
+        in_points(lambda layer: layer["style"]["properties"]["fillColor"]["options"]["field"].update(name="gone")),
+        "no field gone for the map",
+    ),
+    (
+        "map stays where it is",
+        in_text("mapStateJSON", lambda state: state["settings"].update(autoFitToDataBounds=False)),
+        "does not move to its points",
+    ),
+    ("legend of no layer", in_map(set_in(openTOCDetails=["gone"])), "legend is closed"),
+    ("legend closed", in_text("uiStateJSON", set_in(isLayerTOCOpen=False)), "legend is closed"),
 ]
 
 
@@ -329,6 +499,12 @@ def test_a_field_that_vega_draws_and_the_index_has_not_is_found() -> None:
     dashboard = next(one for one in broken if one["id"] == dashboard_id("rfm"))
     dashboard["attributes"]["panelsJSON"] = dashboard["attributes"]["panelsJSON"].replace("mean_frequency", "gone")
     assert any("no field gone to draw" in trouble for trouble in troubles(broken, MAPPINGS))
+
+
+def test_layers_of_maps_whose_ids_change_are_found() -> None:
+    broken = deepcopy(OBJECTS)
+    in_points(set_in(id="new"))(broken)
+    assert len(changed_ids(OBJECTS, broken)) == 2
 
 
 def test_ids_that_change_are_found() -> None:
