@@ -5,8 +5,6 @@ Told from single bytes, as nearly none are.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,19 +26,19 @@ def blank(column: pa.Array) -> Mask:
 def empty(column: pa.Array) -> Mask:
     """Per value: whether it is null or empty."""
     places, _ = places_and_bytes(column)
-    return _nulls(column) | (places[1:] == places[:-1])
+    return _nulls(column) | _are_empty(places)
 
 
 def may_begin_blank(column: pa.Array) -> Mask:
     """Per value that is not empty: whether its first character may be a blank. Beyond ASCII a byte does not tell."""
     places, data = places_and_bytes(column)
-    return _may_be_blank(data, places[:-1]) & (places[1:] != places[:-1])
+    return _may_be_blank(data, places[:-1]) & ~_are_empty(places)
 
 
 def may_end_blank(column: pa.Array) -> Mask:
     """Per value that is not empty: whether its last character may be a blank."""
     places, data = places_and_bytes(column)
-    return _may_be_blank(data, places[1:] - 1) & (places[1:] != places[:-1])
+    return _may_be_blank(data, places[1:] - 1) & ~_are_empty(places)
 
 
 def null_where(column: pa.Array, mask: Mask) -> pa.Array:
@@ -55,6 +53,11 @@ def null_where(column: pa.Array, mask: Mask) -> pa.Array:
 
 def _nulls(column: pa.Array) -> Mask:
     return _flags(column.is_null()) if column.null_count else np.zeros(len(column), bool)
+
+
+def _are_empty(places: npt.NDArray[np.intp]) -> Mask:
+    found: Mask = places[1:] == places[:-1]
+    return found
 
 
 def _flags(mask: pa.BooleanArray) -> Mask:
