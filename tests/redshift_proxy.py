@@ -12,7 +12,7 @@ import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -162,8 +162,15 @@ class _Session(socketserver.BaseRequestHandler):
             rows, columns = cursor.fetchall(), cursor.description or []
         types = [ARROW.get(column.type_code, pa.string()) for column in columns]
         values = list(zip(*rows, strict=True)) or [()] * len(columns)
-        arrays = [pa.array(one, kind) for one, kind in zip(values, types, strict=True)]
+        arrays = [_array(one, kind) for one, kind in zip(values, types, strict=True)]
         return pa.table(arrays, names=[column.name for column in columns])
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """As the type says, but nobody looks whether bytes, which a database without an encoding gives, are text."""
+    if any(isinstance(value, bytes) for value in values):
+        return pa.array(values, pa.binary()).view(pa.string())
+    return pa.array(values, kind)
 
 
 def _messages(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:

@@ -26,6 +26,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -47,7 +49,14 @@ from include.sources.database_types import (
 )
 from include.sources.definition import DatabaseOptions, Source
 from include.sources.problems import SourceError, said_plainly
-from include.sources.raw_batch import BATCH_BYTES, ROW_COLUMN, RawBatch
+from include.sources.raw_batch import (
+    BATCH_BYTES,
+    MALFORMED_TEXT_CHARACTERS,
+    NOT_VALID_TEXT,
+    ROW_COLUMN,
+    MalformedRow,
+    RawBatch,
+)
 from include.sources.relation import bounds, date_column, display_name, located_columns, uses
 from include.sources.source_check import SourceCheck
 from include.staging.storage import engine_url, remove_tree, storage
@@ -88,7 +97,8 @@ def read_redshift(
     """The rows of a table or query, at most `batch_rows` at once; `relation.bounds` says how far a period reaches.
 
     A column has an Arrow type where that is what it is needed as; all else is text, as is a column in a batch with a
-    value of it that no Arrow type holds (`infinity`).
+    value of it that no Arrow type holds (`infinity`). A row of an unloaded file with bytes that are no text comes as a
+    malformed one; over the wire the driver reads no further than to such a row.
     """
     with _said_plainly(source), _connected(source) as (connection, role):
         cursor = connection.cursor()
@@ -109,10 +119,10 @@ def read_redshift(
         first = 1
         with closing(pieces):  # also when the reader of these rows stops early
             for piece in pieces:
-                yield RawBatch(_rows(piece, types, first), display_name(source))
+                yield _raw_batch(piece, types, first, display_name(source))
                 first += piece.num_rows
         if first == 1:
-            yield RawBatch(_rows(pa.schema(raw).empty_table(), types, first), display_name(source))
+            yield _raw_batch(pa.schema(raw).empty_table(), types, first, display_name(source))
 
 
 def check_redshift(source: Source) -> SourceCheck:
@@ -326,10 +336,41 @@ def _new_folder(source: Source) -> ObjectStoragePath:
     return folder
 
 
-def _rows(piece: pa.Table, types: dict[str, pa.DataType], first: int) -> pa.RecordBatch:
+def _raw_batch(piece: pa.Table, types: dict[str, pa.DataType], first: int, file: str) -> RawBatch:
+    unreadable = np.logical_or.reduce([np.zeros(piece.num_rows, bool), *map(_not_text, piece.columns)])
+    numbers = np.arange(first, first + piece.num_rows)
+    malformed = []
+    if unreadable.any():
+        for number, values in zip(numbers[unreadable], _as_bytes(piece.filter(pa.array(unreadable))), strict=True):
+            text = b",".join(values).decode(errors="replace")[:MALFORMED_TEXT_CHARACTERS]
+            malformed.append(MalformedRow(int(number), text, NOT_VALID_TEXT))
+        piece, numbers = piece.filter(pa.array(~unreadable)), numbers[~unreadable]
     columns = [_converted(column, wanted) for column, wanted in zip(piece.columns, types.values(), strict=True)]
-    numbers = pa.array(range(first, first + piece.num_rows), pa.int64())
-    return pa.RecordBatch.from_arrays([*columns, numbers], names=[*types, ROW_COLUMN])
+    rows = pa.RecordBatch.from_arrays([*columns, pa.array(numbers, pa.int64())], names=[*types, ROW_COLUMN])
+    return RawBatch(rows, file, tuple(malformed))
+
+
+def _not_text(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which values are bytes that are no text: nobody looked at them on their way through a file."""
+    found = np.zeros(len(column), bool)
+    if pa.types.is_string(column.type):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            for row, value in enumerate(column.cast(pa.binary()).to_pylist()):
+                found[row] = value is not None and value.decode(errors="ignore").encode() != value
+    return found
+
+
+def _as_bytes(piece: pa.Table) -> Iterator[tuple[bytes, ...]]:
+    """The rows, their texts as the bytes they are."""
+    columns = [
+        column.cast(pa.binary()).to_pylist()
+        if pa.types.is_string(column.type)
+        else [str(value).encode() for value in column.to_pylist()]
+        for column in piece.columns
+    ]
+    return ((*(value or b"" for value in row),) for row in zip(*columns, strict=True))
 
 
 def _converted(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.Array:
