@@ -1,13 +1,16 @@
-"""Work that waits and work that computes side by side: items are taken from an iterator by a thread of its own."""
+"""Work that waits and work that computes side by side: items are taken, or worked on, by threads of their own."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Full, Queue
 from typing import TypeVar
 
 T = TypeVar("T")
+Made = TypeVar("Made")
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_STOP = 1.0  # a thread that waits for a silent server is left behind: who was told to end has no more time
 _END = object()
@@ -56,3 +59,21 @@ def ahead(items: Iterator[T], count: int) -> Generator[T]:
         thread.join(SECONDS_TO_STOP)
     if failure:
         raise failure[0]
+
+
+def side_by_side(work: Callable[[T], Made], items: Iterable[T], count: int) -> Iterator[Made]:
+    """What `work` makes of each item, in their order, `count` of them at the same time.
+
+    The items are taken in the reader's own thread, while others are worked on.
+    """
+    pending: deque[Future[Made]] = deque()
+    pool = ThreadPoolExecutor(count, thread_name_prefix="side_by_side")
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > count:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

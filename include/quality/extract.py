@@ -8,9 +8,8 @@ What was read is always what was landed, plus what was quarantined, plus what li
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
@@ -24,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import configs
-from include.ahead import ahead
+from include.ahead import ahead, side_by_side
 from include.progress import Progress
 from include.quality.conversion import column_types, landing_schema, prepared, select_list
 from include.quality.quarantine import QuarantinedRow, QuarantineWriter, Quarantining
@@ -114,7 +113,7 @@ def extract_rows(
 
         # Reading, judging and writing side by side. What is closed ends before the engine that it uses.
         with closing(ahead(_gathered(batches), BATCHES_AHEAD)) as gathered:
-            for done in _side_by_side(split, gathered):
+            for done in side_by_side(split, gathered, JUDGES):
                 found.read += done.batch.read
                 found.good += done.good.num_rows
                 found.outside_window += done.outside
@@ -180,21 +179,6 @@ class _Split:
     bad: pa.Table
     keys: list[str | None]
     outside: int
-
-
-def _side_by_side(split: Callable[[_Gathered], _Split], batches: Iterable[_Gathered]) -> Iterator[_Split]:
-    """What `split` makes of each batch, in their order, JUDGES of them at the same time."""
-    pending: deque[Future[_Split]] = deque()
-    pool = ThreadPoolExecutor(JUDGES, thread_name_prefix="judge")
-    try:
-        for batch in batches:
-            pending.append(pool.submit(split, batch))
-            if len(pending) > JUDGES:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _split(

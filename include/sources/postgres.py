@@ -7,8 +7,9 @@ is that of one batch, whatever the size of the table. A cursor with `fetchmany` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from include.ahead import side_by_side
 from include.sources.database_problems import (
     CONNECTION_LOST,
     LOGIN_REFUSED,
@@ -34,6 +36,8 @@ from include.sources.raw_batch import (
 )
 from include.sources.relation import bounds, date_column, display_name, located_columns, uses
 from include.sources.source_check import SourceCheck
+
+PARSERS = 1  # batches parsed while the next one is received
 
 if TYPE_CHECKING:
     from psycopg import Column, Connection
@@ -67,7 +71,12 @@ def read_postgres(
         without_encoding = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
         if without_encoding:  # else the server would end the whole result at the first such byte
             connection.execute("SET client_encoding TO 'SQL_ASCII'")
-        yield from _copied(connection, select, types, display_name(source), batch_rows, decodes=without_encoding)
+
+        def parsed(sent: _Lines) -> RawBatch:
+            return _raw_batch(sent, types, display_name(source), decodes=without_encoding)
+
+        with closing(_copied(connection, select, batch_rows)) as copied:
+            yield from side_by_side(parsed, copied, PARSERS)
 
 
 def check_postgres(source: Source) -> SourceCheck:
@@ -165,30 +174,32 @@ def _select(
     return Composed([select, SQL(" WHERE "), SQL(" AND ").join(conditions)]) if conditions else select
 
 
-def _copied(
-    connection: Connection[Any],
-    select: Composable,
-    types: dict[str, pa.DataType],
-    file: str,
-    batch_rows: int,
-    *,
-    decodes: bool,
-) -> Iterator[RawBatch]:
+@dataclass(frozen=True)
+class _Lines:
+    """Rows as the server sent them, one message each, and the number of the first."""
+
+    first: int
+    lines: list[bytes]
+
+
+def _copied(connection: Connection[Any], select: Composable, batch_rows: int) -> Generator[_Lines]:
     from psycopg.sql import SQL
 
-    first, lines, size = 1, [], 0  # the server sends one message a row
+    first, size = 1, 0
+    lines: list[bytes] = []
     with connection.cursor() as cursor, cursor.copy(SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(select)) as copy:
         for line in copy:
             lines.append(bytes(line))
             size += len(line)
             if len(lines) >= batch_rows or size >= BATCH_BYTES:
-                yield _raw_batch(lines, first, types, file, decodes=decodes)
+                yield _Lines(first, lines)
                 first, lines, size = first + len(lines), [], 0
     if lines or first == 1:
-        yield _raw_batch(lines, first, types, file, decodes=decodes)
+        yield _Lines(first, lines)
 
 
-def _raw_batch(lines: list[bytes], first: int, types: dict[str, pa.DataType], file: str, *, decodes: bool) -> RawBatch:
+def _raw_batch(sent: _Lines, types: dict[str, pa.DataType], file: str, *, decodes: bool) -> RawBatch:
+    first, lines = sent.first, sent.lines
     numbers, malformed = np.arange(first, first + len(lines)), []
     if decodes:
         kept: list[int] = []

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from include.ahead import ahead
+from include.ahead import ahead, side_by_side
 
 
 def test_the_same_items_in_the_same_order() -> None:
@@ -57,3 +57,35 @@ def test_a_reader_that_stops_early_closes_the_items_in_their_own_thread() -> Non
     reader.close()
     assert closed == ["ahead"]
     assert "ahead" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_is_made_comes_in_the_order_of_the_items_and_no_more_of_them_is_held() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    slow = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            slow.wait(10)  # the others are done before
+        return -number
+
+    made = side_by_side(work, items(), 3)
+    release = threading.Timer(0.2, slow.set)
+    release.start()
+    assert next(made) == 0
+    assert len(taken) == 4
+    assert list(made) == [-number for number in range(1, 20)]
+    release.join()
+
+
+def test_work_that_fails_is_told_in_its_place() -> None:
+    made = side_by_side(lambda number: 6 // number, iter([3, 0, 1]), 2)
+    assert next(made) == 2
+    with pytest.raises(ZeroDivisionError):
+        next(made)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("side_by_side")]
