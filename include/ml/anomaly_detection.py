@@ -48,6 +48,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -63,7 +64,7 @@ from include.measures.dimension import ALL, CODE, by_dimension
 from include.measures.observed import Observed, clients_by_code, definition, observed
 from include.measures.order_forecast import expected_orders, probability_of_at_least
 from include.measures.periods import WEEKDAYS, as_dates, day_number, first_days
-from include.measures.purchase_model import PurchaseModel, fit_purchase_model
+from include.measures.purchase_model import NAMES, PurchaseModel, fit_purchase_model
 from include.measures.reporting import finished_report
 from include.measures.results import held, ratio, records, result
 from include.measures.row_limit import fitting
@@ -440,12 +441,15 @@ def anomaly_detection(
     for name in ("daily_series", "funnel_days"):
         frames[name] = frames[name][frames[name]["day"] > today - kept].reset_index(drop=True)
     customers_kept = fitting(customers_kept, rows_each=len(seen.labels), most_rows=most_rows)
-    departures, told = _departures(seen, today, customer_days, false_discovery_rate)
+    departures, told, customer_model = _departures(seen, today, customer_days, false_discovery_rate)
     frames["customer_departures"] = _with_clients(departures, tables, customers_kept)
     said = definition(
         tables,
         as_of=as_of,
         customers=f"held to a forecast over the newest {customer_days} days, or a third of all days",
+        customer_model=customer_model or "none",
+        libraries={name: version(name) for name in ("scipy", "numpy")},
+        seed="none: nothing is drawn",
         series="without sessions whose order used a promotion",
         false_discovery_rate=f"{false_discovery_rate:g} of the days found, per dimension value",
         interval=f"where {confidence_level:.0%} of ordinary days lie",
@@ -679,8 +683,10 @@ def _cohorts(seen: Observed, cohort_days: int) -> pd.DataFrame:
     return found.astype("int64").sort_values(["dimension", "day"], ignore_index=True)
 
 
-def _departures(seen: Observed, today: int, customer_days: int, rate: float) -> tuple[pd.DataFrame, list[str]]:
-    """The customers who depart from their forecast, by `client_code`.
+def _departures(
+    seen: Observed, today: int, customer_days: int, rate: float
+) -> tuple[pd.DataFrame, list[str], dict[str, Any]]:
+    """The customers who depart from their forecast, by `client_code`; warnings, and the model of all customers.
 
     Customers with the same days before and the same number after are one pattern, so that many cost little.
     """
@@ -689,6 +695,7 @@ def _departures(seen: Observed, today: int, customer_days: int, rate: float) -> 
     )
     found: list[pd.DataFrame] = []
     told: list[str] = []
+    model: dict[str, Any] = {}
     with held(orders.distinct()) as days:
         starts = result(days.group_by("dimension").agg(first=days.day.min())).astype("int64")
         windows = starts.assign(window=np.minimum(customer_days, (today - starts["first"] + 1) // 3))
@@ -725,6 +732,7 @@ def _departures(seen: Observed, today: int, customer_days: int, rate: float) -> 
                 told += fit.warnings if number == 0 else []
                 if fit.model is not None:
                     found.append(_improbable(own, fit.model, days_ahead, rate))
+                    model |= _in_words(fit.model, today - days_ahead) if number == 0 else {}
             chosen = pd.concat(found, ignore_index=True) if found else counted[:0].assign(**NO_FORECAST)
             keys = ibis.memtable(chosen[["dimension", *pattern]].astype("int64"))
             named = result(
@@ -735,7 +743,17 @@ def _departures(seen: Observed, today: int, customer_days: int, rate: float) -> 
             f"There are fewer than {3 * SHORTEST_FORECAST} days of orders, too few to hold customers to a forecast."
         )
     named = named.astype(dict.fromkeys(("dimension", "client_code", *pattern), "int64"))
-    return chosen.drop(columns="number").merge(named, on=["dimension", *pattern]), told
+    return chosen.drop(columns="number").merge(named, on=["dimension", *pattern]), told, model
+
+
+def _in_words(model: PurchaseModel, last_day: int) -> dict[str, Any]:
+    """What the header says of the fit, to six digits."""
+    values = {"r": model.r, "alpha_days": model.alpha_days, "a": model.a, "b": model.b}
+    return {
+        "model": NAMES[model.kind],
+        "fitted_up_to": np.datetime64(last_day, "D").item().isoformat(),
+        **{name: float(f"{value:.6g}") for name, value in (values | {"log_likelihood": model.log_likelihood}).items()},
+    }
 
 
 def _codes(seen: Observed) -> list[str]:

@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -305,6 +306,7 @@ def customer_segmentation(
         method="k-means; segments numbered by revenue per customer",
         chosen_by=f"best silhouette between {segments_min} and {segments_max} segments",
         movements=f"since {migration_days} days before, by the same centres",
+        libraries={name: version(name) for name in ("scikit-learn", "numpy")},
         seed=random_state,
     )
     of_all = parts["segments"][0] if 0 in warnings else pd.DataFrame({"customers": []})

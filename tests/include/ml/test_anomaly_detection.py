@@ -221,6 +221,13 @@ def test_a_customer_who_orders_far_more_than_predicted_is_named() -> None:
     assert (named.loc["gone", "order_days_made"], named.loc["gone", "order_days_before"]) == (0, DAYS - 47)
     assert named.loc["gone", "direction"] == "below"
     assert named.loc["gone", "order_days_predicted"] > 20
+    fitted = dict(report.definition["customer_model"])
+    assert fitted.pop("model") == "modified BG/NBD"
+    assert fitted.pop("fitted_up_to") == (AS_OF - timedelta(days=DAYS // 3)).isoformat()
+    assert fitted.pop("log_likelihood") < 0
+    assert set(fitted) == {"r", "alpha_days", "a", "b"}
+    assert min(fitted.values()) > 0
+    assert set(report.definition["libraries"]) == {"scipy", "numpy"}
     assert run(tables, customers_kept=1)["customer_departures"].rows.query("dimension == 'all'")["client"].tolist() == [
         rows_of_all["client"].iloc[0]
     ]

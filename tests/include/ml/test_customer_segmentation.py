@@ -88,6 +88,9 @@ def test_reports_are_as_declared(reports: dict[str, Report]) -> None:
                 shown = shown[shown[name] == value]
             assert 0 < len(shown) <= 1_000
     assert all(written(reports).values())
+    said = reports["segments"].definition
+    assert set(said["libraries"]) == {"scikit-learn", "numpy"}
+    assert said["seed"] == 0
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
