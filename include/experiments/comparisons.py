@@ -97,6 +97,17 @@ def estimate_of(effect: Any, standard_error: Any, degrees_of_freedom: Any = np.i
     return Estimate(effect, standard_error, degrees_of_freedom, p_value)
 
 
+def difference_of(first: Estimate, second: Estimate) -> Estimate:
+    """The test of two independent estimates being equal, degrees of freedom after Welch and Satterthwaite.
+
+    Not for estimates that share most of their customers: what they share takes part in both.
+    """
+    own, other = np.square(first.standard_error), np.square(second.standard_error)
+    spread = ratio(own**2, first.degrees_of_freedom) + ratio(other**2, second.degrees_of_freedom)
+    error = np.sqrt(own + other)
+    return estimate_of(np.subtract(first.effect, second.effect), error, ratio((own + other) ** 2, spread))
+
+
 def interval(found: Estimate, confidence_level: float) -> tuple[float, float]:
     """Both ends of the interval of an estimate; missing where there is no standard error."""
     level = (1 + confidence_level) / 2

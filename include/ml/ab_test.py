@@ -70,9 +70,10 @@ from include.experiments import permutation
 from include.experiments.assignment import MISMATCH_BELOW, sample_ratio_p_value
 from include.experiments.comparisons import (
     Comparison,
+    Estimate,
     Sample,
     bootstrap,
-    estimate_of,
+    difference_of,
     interval,
     mann_whitney,
     paired,
@@ -804,9 +805,7 @@ def _pairs(rows: list[Row], plan: _Plan) -> list[Row]:
             np.array([row[name] for row in own], dtype="float64") for name in ("effect", "standard_error", "degrees")
         )
         first, second = np.triu_indices(len(own), 1)
-        variance = error[first] ** 2 + error[second] ** 2
-        spread = ratio(error[first] ** 4, degrees[first]) + ratio(error[second] ** 4, degrees[second])
-        tests = estimate_of(effect[first] - effect[second], np.sqrt(variance), ratio(variance**2, spread))
+        tests = difference_of(*(Estimate(effect[side], error[side], degrees[side], np.nan) for side in (first, second)))
         for number, (one, two) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
             estimate = type(tests)(*(value[number] for value in tests))
             low, high = interval(estimate, plan.confidence_level)

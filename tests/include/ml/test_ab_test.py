@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import date, datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from include.datasets.shop.block import Block, simulate
 from include.datasets.shop.parameters import Shop
 from include.datasets.shop.rhythm import Rhythm
 from include.elastic.reports import json_rows
+from include.experiments.comparisons import Estimate, difference_of
 from include.experiments.difference_in_differences import changes_compared, design_of
 from include.experiments.earlier_periods import change_from_earlier
 from include.experiments.exposures import DAY_SPAN, first_orders, order_history, units_of
@@ -297,7 +299,10 @@ def test_the_self_check_of_the_shop(shop_reports: dict[str, Report]) -> None:
     assert plain["is_descriptive"].all()
     assert (plain["rate"] > 0.5).all()
     others = rows[rows.index.get_level_values("method") != BEFORE_AFTER]
-    assert {MATCHED, EARLIER, "welch", "bootstrap", "proportions"} <= set(others.index.get_level_values(0))
+    assert set(others.index.get_level_values(0)) == {
+        MATCHED, EARLIER, "welch", "winsorised", "mann_whitney", "bootstrap", "cuped", "always_valid", "proportions",
+        "delta_method",
+    }  # fmt: skip
     assert set(others["verdict"]) == {"holds"}
     thousand = others[(others["denominator"] >= 2_000) & (others.index.get_level_values("method") != "always_valid")]
     assert thousand["rate"].between(0.035, 0.065).all()
@@ -307,13 +312,14 @@ def test_the_self_check_of_the_shop(shop_reports: dict[str, Report]) -> None:
 def test_over_many_shops_intervals_cover_and_what_has_no_effect_is_not_found() -> None:
     """16 shops of five promotions: uplifts by earlier periods, and the effect of the code alone, which is none."""
     shop = Shop()
-    covered, found, false, matched = [], [], [], []
+    covered, found, false, matched, between = [], [], [], [], []
     for seed in range(100, 116):
         _, orders = shop_frame(seed, shop)
         history = order_history(orders["client"], orders["day"], orders["cents"])
         units = units_of(history, window_days=7, history_days=28, first_day=0, last_day=shop.weeks * 7 - 1)
         keys, firsts = np.unique(orders["client"] * DAY_SPAN + orders["day"], return_index=True)
         assert (keys == units.key).all()
+        effects: dict[str, list[Estimate]] = {"orders": [], "amount": []}
         for number, one in enumerate(shop.promotions):
             with_code = orders["promotion"] == number
             begin, end = int(orders["day"][with_code].min()), int(orders["day"][with_code].max())
@@ -327,12 +333,21 @@ def test_over_many_shops_intervals_cover_and_what_has_no_effect_is_not_found() -
             used = np.isin(units.key, keys[np.isin(keys, (orders["client"] * DAY_SPAN + orders["day"])[with_code])])
             chosen, exposed = first_orders(units, used, used_first=with_code[firsts], from_day=begin, until_day=end)
             design = design_of(exposed, units.stratum[chosen])
-            for before, after in ((units.before_orders, units.after_orders), (units.before_amount, units.after_amount)):
-                matched.append(changes_compared((after - before)[chosen], exposed, design).p_value < 0.05)
+            for outcome, own in effects.items():
+                change = (getattr(units, f"after_{outcome}") - getattr(units, f"before_{outcome}"))[chosen]
+                one_effect = changes_compared(change, exposed, design)
+                matched.append(one_effect.p_value < 0.05)
+                own.append(
+                    Estimate(one_effect.effect, one_effect.standard_error, one_effect.degrees_of_freedom, math.nan)
+                )
+        for own in effects.values():
+            between += [float(difference_of(*pair).p_value) < 0.05 for pair in combinations(own, 2)]
     assert np.mean(covered) >= 0.92
     assert np.mean(found) == 1  # at these sizes the power is far beyond 80 %
     assert np.mean(false) <= 0.13  # 32 of them: 5 % and two standard errors
     assert np.mean(matched) <= 0.09  # 160 of them
+    assert len(between) == 320
+    assert 0.02 <= np.mean(between) <= 0.09
 
 
 def bought_together(seed: int, effect: float) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
