@@ -63,6 +63,7 @@ PARAMETERS: dict[OrderKind, tuple[str, ...]] = {
 }
 SPEND_PARAMETERS = ("p", "q", "v")
 DAYS = 7  # in the unit of time of the parameters
+PARETO_PATTERNS = 8_000  # its times are put into cells beyond it
 LONGEST_AGE = 10.0  # time is scaled so while fitting
 BOUND = 6.0  # of the logarithm of each parameter, in scaled units
 PENALTIES = (0.0, 1e-3)  # on the squared logarithms of the parameters
@@ -280,7 +281,8 @@ def fit_orders(customers: pd.DataFrame, kind: OrderKind, *, start: Mapping[str, 
             {"r": first.r, "alpha": alpha, "s": 0.5, "beta": alpha},
             {"r": 1.0, "alpha": alpha, "s": 1.0, "beta": alpha},
         ]
-        return _fit_pareto(_weekly(patterns(counted)), [*starts, *earlier])
+        cells = _weekly(patterns(counted, most=PARETO_PATTERNS))
+        return _fit_pareto(cells, _weekly(_by_the_day(counted)), [*starts, *earlier])
     own = {"r": first.r, "alpha": first.alpha_days / DAYS, "a": first.a, "b": first.b}
     exact = _weekly(_by_the_day(counted))
     if len(exact.number) <= MOST_PATTERNS or estimate.warnings:
@@ -365,10 +367,11 @@ def _fit_by_the_day(exact: Patterns, kind: BetaKind, starts: Sequence[Mapping[st
         value, slope = log_likelihood(scaled, kind, *np.exp(logarithms))
         return -value, -slope * np.exp(logarithms)
 
-    return _order_fit(exact, kind, loss, starts, scale)
+    return _order_fit(exact, kind, loss, starts, scale, lambda own: log_likelihood(exact, kind, **own)[0])
 
 
-def _fit_pareto(found: Patterns, starts: Sequence[Mapping[str, float]]) -> OrderFit:
+def _fit_pareto(found: Patterns, exact: Patterns, starts: Sequence[Mapping[str, float]]) -> OrderFit:
+    """Fitted to the cells; the log-likelihood is by the day, so that it can be compared with other models'."""
     scaled, scale = _scaled(found)
     x = scaled.x[scaled.place]
 
@@ -376,13 +379,27 @@ def _fit_pareto(found: Patterns, starts: Sequence[Mapping[str, float]]) -> Order
         each = _pareto_log_likelihoods(np.exp(logarithms), x, scaled.recency, scaled.age)
         return -float((scaled.number * each).sum())
 
-    return _order_fit(found, "pareto_nbd", loss, starts, scale)
+    def likelihood(own: Mapping[str, float]) -> float:
+        values = np.array([own[name] for name in PARAMETERS["pareto_nbd"]])
+        with _quietly():
+            each = _pareto_log_likelihoods(values, exact.x[exact.place], exact.recency, exact.age)
+        return float((exact.number * each).sum())
+
+    return _order_fit(found, "pareto_nbd", loss, starts, scale, likelihood)
 
 
 def _order_fit(
-    found: Patterns, kind: OrderKind, loss: Callable[[Any], Any], starts: Sequence[Mapping[str, float]], scale: float
+    found: Patterns,
+    kind: OrderKind,
+    loss: Callable[[Any], Any],
+    starts: Sequence[Mapping[str, float]],
+    scale: float,
+    likelihood: Callable[[Mapping[str, float]], float],
 ) -> OrderFit:
-    """The model at the minimum of `loss`, which takes logarithms of the parameters in times that `scale` stretched."""
+    """The model at the minimum of `loss`, which takes logarithms of the parameters in times that `scale` stretched.
+
+    `likelihood` gives the logarithm of that of all customers, times in weeks.
+    """
     names, title = PARAMETERS[kind], ORDER_KINDS[kind]
     units = dict.fromkeys(("alpha", "beta"), 1 / scale)
     done = _minimised(
@@ -392,12 +409,6 @@ def _order_fit(
         with_gradient=kind != "pareto_nbd",
     )
     own = {name: float(value) * units.get(name, 1) for name, value in zip(names, np.exp(done.at), strict=True)}
-    if kind == "pareto_nbd":
-        with _quietly():
-            each = _pareto_log_likelihoods(np.array(list(own.values())), found.x[found.place], found.recency, found.age)
-        likelihood = float((found.number * each).sum())
-    else:
-        likelihood = log_likelihood(found, kind, **own)[0]
     warnings = []
     if not done.inside:
         warnings.append(f"The data do not determine all parameters of the {title} model: it is a rough guess.")
@@ -406,7 +417,7 @@ def _order_fit(
     if done.still_improving:
         warnings.append(f"The {title} model was still improving when it stopped: it is a rough guess.")
     curvature = _order_curvature(found, kind, own) if done.certain else None
-    return OrderFit(OrderModel(kind, own, likelihood), warnings, curvature)
+    return OrderFit(OrderModel(kind, own, likelihood(own)), warnings, curvature)
 
 
 def _minimised(

@@ -128,15 +128,19 @@ def _linear_algebra() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def patterns(customers: pd.DataFrame) -> Patterns:
-    """Customers by further orders and cell of recency and age, at the means of the cell."""
+def patterns(customers: pd.DataFrame, *, most: int | None = None) -> Patterns:
+    """Customers by further orders and cell of recency and age, at the means of the cell.
+
+    There are at most `most` patterns, or MOST_PATTERNS, unless the widest cells have more.
+    """
+    enough = MOST_PATTERNS if most is None else most
     names = ("further_orders", "recency_days", "age_days", "number")
     x, recency, age, number = (customers[name].to_numpy("int64") for name in names)
     for width in CELLS_DAYS:
         cells = age.max() // width + 1
         cell = (x * cells + recency // width) * cells + age // width
         _, first, place = np.unique(cell, return_index=True, return_inverse=True)
-        if len(first) <= MOST_PATTERNS:
+        if len(first) <= enough:
             break
     customers_of, recencies, ages = (
         np.bincount(place, weights=weight).astype("float64") for weight in (number, number * recency, number * age)
