@@ -4,7 +4,7 @@ Ours is the whole analysis, all its reports, from the staged Parquet, within ENG
 these reports (see `analyses_peers`), without a bound on its memory.
 
 What the breakdown costs is measured apart: the analysis for 20 groups of customers and `all`, beside the same analysis
-for `all` alone.
+for `all` alone. And so is what all of them take together, one after the other in one process.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import configs
 from benchmarks.analyses_peers import PEERS, REPORT
 from benchmarks.measure import Case, Outcome
 from benchmarks.staged_shop import snapshot
+from include import catalogue
 from include.pipeline.analyse import compute
 from include.staging.storage import storage
 
 DIMENSIONS = ("region", "device")
-OURS, FOR_ALL = "the analysis", "for all alone"
-ALSO_OURS = (FOR_ALL,)
+OURS, FOR_ALL, EVERY = "the analysis", "for all alone", "every analysis"
 VALUES = 20
 LARGEST_FOR_PANDAS = 1_000_000  # beyond, it alone would take the machine's memory
 
 
 def cases(sessions: int) -> list[Case]:
-    """Each analysis, without dimensions and with two; and what 20 values of a dimension cost."""
+    """Each analysis, without dimensions and with two; what 20 values of a dimension cost; and all together."""
     shared: dict[str, Any] = {"family": "analyses", "sessions": sessions, "unit": "sessions", "ours": OURS}
     beside_peers = [
         Case(
@@ -46,31 +46,47 @@ def cases(sessions: int) -> list[Case]:
             **shared,
             name=f"{analysis}, {VALUES} values of a dimension",
             contenders=(OURS, FOR_ALL),
+            also_ours=(FOR_ALL,),
             detail={"analysis": analysis, "dimensions": [], "values": VALUES},
         )
         for analysis in PEERS
     ]
-    return beside_peers + beside_all
+    together = Case(
+        **{**shared, "ours": EVERY},
+        name=f"all {len(PEERS)} together, {len(DIMENSIONS)} dimension columns",
+        contenders=(EVERY,),
+        detail={"dimensions": list(DIMENSIONS)},
+    )
+    return [*beside_peers, *beside_all, together]
 
 
 def run(case: Case, contender: str, folder: Path) -> Outcome:
-    """One analysis, or its peer."""
+    """One analysis, its peer, or all analyses."""
     staged = snapshot(folder)
     as_of = staged.newest_complete_day()
     if as_of is None:
         raise ValueError("the shop has no sessions")
-    analysis, dimensions = case.detail["analysis"], tuple(case.detail["dimensions"])
-    rows = staged.counts["sessions"]
-    root = storage(configs.STAGING_URL)
-    files = {name: [(root / file.path).path for file in table.files] for name, table in staged.tables.items()}
+    dimensions, rows = tuple(case.detail["dimensions"]), staged.counts["sessions"]
+    catalogue.analyses()  # a task has read them with its DAG
+    if contender in ("polars", "pandas"):
+        root = storage(configs.STAGING_URL)
+        files = {name: [(root / file.path).path for file in table.files] for name, table in staged.tables.items()}
+        begun = time.perf_counter()
+        PEERS[case.detail["analysis"]][contender](files, dimensions, as_of)
+        return Outcome(time.perf_counter() - begun, rows)
     begun = time.perf_counter()
-    if contender in (OURS, FOR_ALL):
-        tables = staged.analysis_tables(dimensions=dimensions, week_start="monday")
-        if contender == OURS and "values" in case.detail:
-            group = (tables.sessions.client_code % case.detail["values"]).cast("string")
-            tables = replace(tables, sessions=tables.sessions.mutate(dimension_group=group), dimensions=("group",))
-        reports = compute(analysis, tables, as_of=as_of)
-        seconds = time.perf_counter() - begun
-        return Outcome(seconds, rows, {"dimension_values": reports[REPORT[analysis]].rows["dimension"].nunique() - 1})
-    PEERS[analysis][contender](files, dimensions, as_of)
-    return Outcome(time.perf_counter() - begun, rows)
+    if contender == EVERY:
+        seconds = {}
+        for analysis in PEERS:
+            before = time.perf_counter()
+            compute(analysis, staged.analysis_tables(dimensions=dimensions, week_start="monday"), as_of=as_of)
+            seconds[analysis] = round(time.perf_counter() - before, 2)
+        return Outcome(time.perf_counter() - begun, rows, seconds)
+    analysis = case.detail["analysis"]
+    tables = staged.analysis_tables(dimensions=dimensions, week_start="monday")
+    if contender == OURS and "values" in case.detail:
+        group = (tables.sessions.client_code % case.detail["values"]).cast("string")
+        tables = replace(tables, sessions=tables.sessions.mutate(dimension_group=group), dimensions=("group",))
+    reports = compute(analysis, tables, as_of=as_of)
+    values = reports[REPORT[analysis]].rows["dimension"].nunique() - 1
+    return Outcome(time.perf_counter() - begun, rows, {"dimension_values": values})

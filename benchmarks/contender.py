@@ -15,7 +15,7 @@ def main() -> int:
     case = Case(**{**asked["case"], "contenders": tuple(asked["case"]["contenders"])})
     family = import_module(f"benchmarks.{case.family}")
     # A task finds them imported; a peer's module imports its own library.
-    if asked["contender"] in (case.ours, *getattr(family, "ALSO_OURS", ())):
+    if asked["contender"] in (case.ours, *case.also_ours):
         for name in LIBRARIES:
             import_module(name)
     outcome = family.run(case, asked["contender"], Path(asked["folder"]))

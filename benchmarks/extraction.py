@@ -1,8 +1,9 @@
 """Extraction to Parquet beside the limit of its source, and its memory at two sizes.
 
 Ours reads the shop's sessions, converts every value, puts every row through the row rules and writes Parquet, as the
-task `extract` does. From PostgreSQL the limit is a bare `COPY … TO` of the same columns whose rows nobody looks at;
-from CSV it is polars writing the text of every column to Parquet. The server's memory is not counted.
+task `extract` does. From PostgreSQL the limit is a bare `COPY … TO` of the same columns whose rows nobody looks at. The
+server's memory is not counted. Beside CSV stands polars' CSV to Parquet, with types: dates, booleans and numbers told
+from the first rows, what does not fit becoming null in silence. The limit is polars writing the text of every column.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from include.staging.sql import literal
 from include.staging.storage import engine
 
 OURS = "extract"
-COPY, POLARS = "bare COPY … TO", "polars sink_parquet"
+COPY = "bare COPY … TO"
+POLARS, TYPED = "polars, text as it is", "polars, with types"
 POSTGRES, CSV = "from PostgreSQL", "from CSV"
 SOURCES = """\
 sessions:
@@ -49,10 +51,10 @@ def cases(sessions: int) -> list[Case]:
             sessions=sessions,
             unit="rows",
             ours=OURS,
-            contenders=(OURS, limit),
-            limit=limit,
+            contenders=(OURS, *peers),
+            limit=peers[-1],
         )
-        for name, limit in ((POSTGRES, COPY), (CSV, POLARS))
+        for name, peers in ((POSTGRES, (COPY,)), (CSV, (TYPED, POLARS)))
     ]
 
 
@@ -101,7 +103,7 @@ def run(case: Case, contender: str, folder: Path) -> Outcome:
         begun = time.perf_counter()
         found = extracted(source)
         return Outcome(time.perf_counter() - begun, found.read)
-    return _copy(case) if contender == COPY else _polars(folder)
+    return _copy(case) if contender == COPY else _polars(folder, with_types=contender == TYPED)
 
 
 def _copy(case: Case) -> Outcome:
@@ -119,17 +121,20 @@ def _copy(case: Case) -> Outcome:
         return Outcome(time.perf_counter() - begun, rows)
 
 
-def _polars(folder: Path) -> Outcome:
+def _polars(folder: Path, *, with_types: bool) -> Outcome:
     import polars as pl
     import pyarrow.parquet as pq
 
     target = folder / "polars_sessions"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
+    typed: dict[str, Any] = {"try_parse_dates": True, "ignore_errors": True, "truncate_ragged_lines": True}
     begun = time.perf_counter()
-    pl.scan_csv(folder / "shop" / "sessions" / "*.csv", infer_schema=False, encoding="utf8-lossy").sink_parquet(
-        target / "sessions.parquet"
-    )
+    pl.scan_csv(
+        folder / "shop" / "sessions" / "*.csv",
+        encoding="utf8-lossy",
+        **(typed if with_types else {"infer_schema": False}),
+    ).sink_parquet(target / "sessions.parquet")
     seconds = time.perf_counter() - begun
     return Outcome(seconds, pq.read_metadata(target / "sessions.parquet").num_rows)
 

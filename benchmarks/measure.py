@@ -35,7 +35,10 @@ PLACES = ("SOURCES_FILE", "STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR", "PROG
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: `contenders` do the same work; `ours` is one of them, `limit` what none can beat."""
+    """What is measured: `contenders` do the same work; `ours` is one of them, `limit` what none can beat.
+
+    `also_ours` are contenders that are our own code too: libraries are imported for them as for `ours`.
+    """
 
     family: str
     name: str
@@ -44,6 +47,7 @@ class Case:
     ours: str
     contenders: tuple[str, ...]
     limit: str | None = None
+    also_ours: tuple[str, ...] = ()
     repetitions: int | None = None  # None: as many as the whole run has
     detail: dict[str, Any] = field(default_factory=dict)
 

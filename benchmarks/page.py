@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,9 @@ def render(results: dict[str, Any]) -> str:
         if not measurements:
             continue
         parts.append(f"## {title}\n\n{inspect.getdoc(import_module(f'benchmarks.{family}'))}\n")
-        for one in sorted(measurements, key=lambda one: (one["name"], one["sessions"])):
-            parts += [f"### {_heading(one)}\n", *_said_of_moment(one), _table(one)]
+        by_name = sorted(measurements, key=lambda one: (one["name"], one["sessions"]))
+        for name, sizes in groupby(by_name, key=lambda one: str(one["name"])):
+            parts += [f"### {name[0].upper()}{name[1:].replace('_', ' ')}\n", _table(list(sizes))]
     if results["scaling"]:
         parts.append(_scaling(results["scaling"]))
     return "\n".join(parts)
@@ -57,16 +59,6 @@ def render(results: dict[str, Any]) -> str:
 def render_file() -> str:
     """The text of the page from results.json."""
     return render(json.loads(RESULTS.read_text(encoding="utf-8")))
-
-
-def _heading(one: dict[str, Any]) -> str:
-    return f"{one['name'][0].upper()}{one['name'][1:]}, shop of {one['sessions']:,} sessions"
-
-
-def _said_of_moment(one: dict[str, Any]) -> list[str]:
-    return [
-        f"Measured {one['measured_at'][:10]}; load average of the machine just before: {one['load_average']:.1f}.\n"
-    ]
 
 
 def _machine(machine: dict[str, Any]) -> str:
@@ -80,21 +72,31 @@ def _machine(machine: dict[str, Any]) -> str:
     )
 
 
-def _table(one: dict[str, Any]) -> str:
-    lines = [f"| | seconds | {one['unit']} per second | ours is × as fast | peak memory |", "|---|--:|--:|--:|--:|"]
-    for name, found in one["contenders"].items():
-        spread = f" ({min(found['seconds']):.2f} – {max(found['seconds']):.2f})" if len(found["seconds"]) > 1 else ""
-        role = " (ours)" if name == one["ours"] else " (the limit)" if name == one["limit"] else ""
-        ratio = "" if name == one["ours"] else f"{found['ours_is_times_as_fast']:.2f}"
-        lines.append(
-            f"| {name}{role} | {found['median_seconds']:.2f}{spread} | {found['rows_per_second']:,} | {ratio} | "
-            f"{found['peak_memory_mb']:,} MB |"
-        )
-    facts = one["contenders"][one["ours"]]["facts"]
-    if facts:
+def _table(sizes: list[dict[str, Any]]) -> str:
+    """One measurement at each of its sizes."""
+    unit = sizes[0]["unit"]
+    lines = [
+        f"| sessions | | seconds | {unit} per second | ours is × as fast | peak memory |",
+        "|--:|---|--:|--:|--:|--:|",
+    ]
+    told = []
+    for one in sizes:
+        for name, found in one["contenders"].items():
+            runs = found["seconds"]
+            spread = f" ({min(runs):.2f} – {max(runs):.2f})" if len(runs) > 1 else ""
+            role = " (ours)" if name == one["ours"] else " (the limit)" if name == one["limit"] else ""
+            ratio = "" if name == one["ours"] else f"{found['ours_is_times_as_fast']:.2f}"
+            lines.append(
+                f"| {one['sessions']:,} | {name}{role} | {found['median_seconds']:.2f}{spread} | "
+                f"{found['rows_per_second']:,} | {ratio} | {found['peak_memory_mb']:,} MB |"
+            )
+        facts = one["contenders"][one["ours"]]["facts"]
         said = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in facts.items())
-        lines += ["", f"Of ours: {said}."]
-    return "\n".join(lines) + "\n"
+        told.append(
+            f"- {one['sessions']:,}: measured {one['measured_at'][:10]}, load average just before "
+            f"{one['load_average']:.1f}{f'; of ours: {said}' if said else ''}."
+        )
+    return "\n".join([*lines, "", *told]) + "\n"
 
 
 def _scaling(found: list[dict[str, Any]]) -> str:

@@ -17,7 +17,7 @@ import pytest
 
 import configs
 from benchmarks import __main__ as runner
-from benchmarks import bulk, csv_to_parquet, extraction, machine, page, quality_gate
+from benchmarks import analyses, bulk, csv_to_parquet, extraction, machine, page, quality_gate
 from benchmarks.measure import Case, MeasurementFailed, MemorySampler, Outcome, apart, environment, measured, record
 from benchmarks.pipeline import seconds_covered
 from benchmarks.scaling import exponent, scaling
@@ -48,9 +48,10 @@ def test_contenders_take_turns_each_in_a_process_of_its_own(tmp_path: Path, monk
     told: list[str] = []
     found = measured(case, tmp_path, repetitions=2, told=lambda name, *_: told.append(name), around=extraction.around)
     assert told == [*case.contenders] * 2
-    ours, polars = (found["contenders"][name] for name in case.contenders)
-    assert ours["rows"] == polars["rows"] > TINY  # every row, good or bad
-    assert all(one["peak_memory_mb"] > 10 for one in (ours, polars))
+    ours, *peers = (found["contenders"][name] for name in case.contenders)
+    assert len(peers) == 2
+    assert all(ours["rows"] == one["rows"] > TINY for one in peers)  # every row, good or bad
+    assert all(one["peak_memory_mb"] > 10 for one in (ours, *peers))
 
 
 def test_extraction_from_postgres_reads_what_a_bare_copy_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +138,15 @@ def test_n_log_n_has_the_exponent_the_page_says() -> None:
     assert exponent(sizes, [size * np.log(size) for size in sizes]) == pytest.approx(1.07, abs=0.005)
 
 
+def test_all_analyses_together_are_timed_one_by_one(tmp_path: Path) -> None:
+    shop(tmp_path, TINY)
+    (case,) = (one for one in analyses.cases(TINY) if one.ours == analyses.EVERY)
+    found = apart(case, analyses.EVERY, tmp_path)[0]
+    assert found.rows > TINY * 0.9
+    assert set(found.facts) == set(analyses.PEERS)
+    assert sum(found.facts.values()) == pytest.approx(found.seconds, abs=0.1)
+
+
 def test_growth_is_fitted_per_case_with_several_sizes() -> None:
     def one(name: str, sessions: int, seconds: float) -> dict[str, object]:
         runs = {"a": [(Outcome(seconds, sessions), 1.0)]}
@@ -175,7 +185,7 @@ def test_the_page_shows_every_measurement() -> None:
     text = page.render(results)
     for one in results["measurements"]:
         for name, found in one["contenders"].items():
-            assert f"| {name}" in text
+            assert f"| {one['sessions']:,} | {name}" in text
             assert f"{found['rows_per_second']:,}" in text
     assert f"{results['machine']['cores']} cores" in text
     assert {one["family"] for one in results["measurements"]} <= set(page.TITLES)
@@ -205,7 +215,8 @@ def test_results_are_kept_one_by_one_and_measuring_anew_replaces(
     runner.write(described, [one("second", 1.0), one("first", 2.0)])
     found = json.loads(page.RESULTS.read_text(encoding="utf-8"))["measurements"]
     assert {each["name"]: each["contenders"]["a"]["seconds"] for each in found} == {"second": [1.0], "first": [2.0]}
-    assert "First, shop of 10 sessions" in (tmp_path / page.PAGE).read_text(encoding="utf-8")
+    assert "### First\n\n| sessions |" in (written := (tmp_path / page.PAGE).read_text(encoding="utf-8"))
+    assert "| 10 | a (ours) | 2.00 |" in written
     runner.write({**described, "cores": 1_000}, [one("third", 1.0)])
     found = json.loads(page.RESULTS.read_text(encoding="utf-8"))["measurements"]
     assert [each["name"] for each in found] == ["third"]  # another machine's are no comparison
