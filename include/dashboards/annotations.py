@@ -8,11 +8,12 @@ The numbers are the places of the notes in the list, so that the list below the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from include.dashboards.notes import EVERY, Note
+from include.dashboards.vega import Drawing
 
 Spec = dict[str, Any]
 
@@ -49,6 +50,25 @@ class _Periods:
 def has_days(spec: Spec | None) -> bool:
     """Whether a chart has days across: an axis of time, or a heatmap's columns."""
     return spec is not None and (_time_axis(spec) is not None or _has_columns_of_days(spec))
+
+
+def with_notes(drawing: Drawing, panel: str, found: Sequence[Note], left_out: int, of: str) -> dict[str, Any]:
+    """A drawing as it is shown with those of the notes `found` that are pinned to `panel` or to every chart.
+
+    `left_out` is how many older ones the search for notes did not give, `of` the view that they are on.
+    """
+    takes_notes = has_days(drawing.spec)
+    pinned = [note for note in found if note.panel in (panel, EVERY)] if takes_notes else []
+    says_so = takes_notes and left_out
+    return {
+        "spec": drawing.spec and annotate(drawing.spec, pinned),
+        "takes_notes": takes_notes,
+        "pinned": [asdict(note) for note in pinned],
+        "notes": [
+            *drawing.notes,
+            *([f"Older notes on the charts of this {of} are left out: {left_out:,}."] if says_so else []),
+        ],
+    }
 
 
 def annotate(spec: Spec, notes: Sequence[Note]) -> Spec:

@@ -9,7 +9,7 @@ meanwhile is shown as it was, or as it is, never half and half.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 from urllib.parse import quote
@@ -17,9 +17,9 @@ from urllib.parse import quote
 from elasticsearch import Elasticsearch, NotFoundError
 
 import configs
-from include.dashboards.annotations import annotate, has_days
+from include.dashboards.annotations import with_notes
 from include.dashboards.dashboard import Dashboard, PlacedPanel, dashboards, fields_of, placed_panels
-from include.dashboards.notes import EVERY, Note, notes_found, search_for_notes
+from include.dashboards.notes import Note, notes_found, search_for_notes
 from include.dashboards.vega import Drawing, Row, draw
 from include.elastic.client import ElasticsearchProblem, index_name, plainly
 from include.elastic.indexes import REPORTS
@@ -222,13 +222,8 @@ def _origin(placed: PlacedPanel, dashboard: Dashboard) -> dict[str, str] | None:
 def _shown(placed: PlacedPanel, found: _Found, dimension: str, report_date: date | None) -> dict[str, Any]:
     rows, total = found.rows[placed.id]
     drawing = draw(placed.panel, rows, fields_of(placed.report_name))
-    notes = list(drawing.notes)
     if total > len(rows):
-        notes.append(f"Shown are the first {len(rows):,} of {total:,} rows.")
-    takes_notes = has_days(drawing.spec)
-    pinned = [note for note in found.notes[0] if note.panel in (placed.id, EVERY)] if takes_notes else []
-    if takes_notes and found.notes[1]:
-        notes.append(f"The {found.notes[1]:,} oldest notes on the charts of this dashboard are left out.")
+        drawing = replace(drawing, notes=(*drawing.notes, f"Shown are the first {len(rows):,} of {total:,} rows."))
     return {
         "id": placed.id,
         "report_id": placed.report_id,
@@ -239,11 +234,8 @@ def _shown(placed: PlacedPanel, found: _Found, dimension: str, report_date: date
         "how_to_read": placed.panel.how_to_read,
         "mark": placed.panel.mark,
         "width": placed.panel.width,
-        "spec": drawing.spec and annotate(drawing.spec, pinned),
-        "takes_notes": takes_notes,
-        "pinned": [asdict(note) for note in pinned],
+        **with_notes(drawing, placed.id, *found.notes, of="dashboard"),
         "tiles": [asdict(tile) for tile in drawing.tiles],
-        "notes": notes,
         "columns": [asdict(column) for column in drawing.columns],
         "rows": drawing.rows,
         "reason": _reason(

@@ -10,6 +10,9 @@ orders, before discounts; several lines of one product in an order are one order
 Basket lines are not documents of their own, so units and product revenue are added up here from the newest
 `BASKETS_READ` orders; where there are more, the profile says so. Distinct clients are exact up to `EXACT_CLIENTS` and
 within a few percent beyond.
+
+Notes are pinned to the charts over days as on a dashboard. What a note is about there is `<kind>: <name>`, and of a
+dimension value that value: so its profile shows what dashboards show of it, and the other way round.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ from zoneinfo import ZoneInfo
 from elasticsearch import Elasticsearch, NotFoundError
 
 import configs
+from include.dashboards.annotations import with_notes
 from include.dashboards.boards import SECONDS_TO_ANSWER
 from include.dashboards.dashboard import dashboards, fields_of, placed_panels
+from include.dashboards.notes import NOTES, Note, notes_found, search_for_notes
 from include.dashboards.panel import Panel
 from include.dashboards.search import KINDS, Kind, Search, ask
 from include.dashboards.vega import Row, draw, title_of
@@ -95,13 +100,17 @@ class UnknownProfile(LookupError):
 
 @dataclass(frozen=True)
 class FilledPanel:
-    """A panel and the rows that it shows; `reason` says why there are none, `notes` what to know about them."""
+    """A panel and the rows that it shows; `reason` says why there are none, `notes` what to know about them.
+
+    `twin` is the id of the dashboards' panel that draws the same series: what is pinned to one is pinned to the other.
+    """
 
     panel: Panel
     rows: Sequence[Row]
     reason: str = ""
     notes: tuple[str, ...] = ()
     fields: Mapping[str, Field] | None = None
+    twin: str = ""
 
 
 def read_profile(client: Elasticsearch, kind: str, name: str) -> dict[str, Any]:
@@ -125,30 +134,37 @@ def read_profile(client: Elasticsearch, kind: str, name: str) -> dict[str, Any]:
         "dimension": _dimension,
     }
     summary, shown = readers[kind](patient, chosen, name)
+    placed = {f"profile.{kind}.{number}": one for number, one in enumerate(shown, start=1)}
+    about = name if kind == "dimension" else f"{kind}: {name}"
+    noted = search_for_notes([one.twin or id_ for id_, one in placed.items()], about)[1]
+    (answer,) = ask(patient, [(NOTES, noted)], "reading the notes")
+    pinned = notes_found(answer)
     return {
         "kind": kind,
         "kind_title": _called(chosen).capitalize(),
         "name": name,
         "summary": summary,
         "about": __doc__,
-        "panels": [_drawn(f"{kind}.{number}", one) for number, one in enumerate(shown, start=1)],
+        "notes_about": about,
+        "panels": [_drawn(id_, one, pinned) for id_, one in placed.items()],
         "links": _dashboards(patient, name) if kind == "dimension" else [],
     }
 
 
-def _drawn(panel_id: str, shown: FilledPanel) -> dict[str, Any]:
+def _drawn(panel_id: str, shown: FilledPanel, pinned: tuple[list[Note], int]) -> dict[str, Any]:
     drawing = draw(shown.panel, shown.rows, shown.fields or FIELDS)
+    drawing = replace(drawing, notes=(*drawing.notes, *shown.notes))
     return {
-        "id": f"profile.{panel_id}",
+        "id": panel_id,
+        "notes_panel": shown.twin or panel_id,
         "type": "profile",
         "report": "",
         "title": shown.panel.title,
         "how_to_read": shown.panel.how_to_read,
         "mark": shown.panel.mark,
         "width": shown.panel.width,
-        "spec": drawing.spec,
+        **with_notes(drawing, shown.twin or panel_id, *pinned, of="profile"),
         "tiles": [asdict(tile) for tile in drawing.tiles],
-        "notes": [*drawing.notes, *shown.notes],
         "columns": [asdict(column) for column in drawing.columns],
         "rows": drawing.rows,
         "reason": drawing.reason and (shown.reason or drawing.reason),
@@ -544,7 +560,17 @@ def _dimension(client: Elasticsearch, kind: Kind, name: str) -> tuple[str, list[
     what = f"with {name}"
     names = ("sessions", "orders", "customers", "revenue", "discount", "average_order_value")
     series = (("orders", "Daily orders"), ("revenue", "Daily revenue"))
-    return _first_and_last(answer), [_figures(names, totals, what), *_daily(answer, series, what)]
+    daily = [replace(one, twin=_twin(one.panel)) for one in _daily(answer, series, what)]
+    return _first_and_last(answer), [_figures(names, totals, what), *daily]
+
+
+def _twin(daily: Panel) -> str:
+    """The id of the first panel of a dashboard that draws the same value per day; empty where there is none."""
+    everything = (placed for one in dashboards() for placed in placed_panels(one))
+    same = (daily.x, daily.y, None, {"granularity": "day"})
+    return next(
+        (one.id for one in everything if (one.panel.x, one.panel.y, one.panel.breakdown, one.panel.where) == same), ""
+    )
 
 
 def _dashboards(client: Elasticsearch, value: str) -> list[Row]:

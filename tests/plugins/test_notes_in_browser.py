@@ -212,3 +212,35 @@ def test_a_note_is_pinned_by_keyboard(
         expect(card.locator(".notes li")).to_have_count(0)
         expect(card.get_by_role("button", name="Add a note")).to_be_focused()
         assert stored(client) == []
+
+
+@pytest.mark.browser
+def test_a_note_is_pinned_to_a_profiles_chart(client: Elasticsearch, browser: Browser, airflow: AirflowServer) -> None:
+    units = "profile.product.4"
+    with logged_in(browser, airflow, WIDE, "dark") as page:
+        page.goto(f"{airflow.url}/{PAGE}#/profile/product?name=product%201")
+        shown(page)
+        card = page.locator(f'[data-panel-id="{units}"]')
+        expect(card.get_by_role("heading")).to_have_text("Daily units")
+        expect(page.locator('[data-panel-id="profile.product.1"] .add-note')).to_have_count(0)  # figures, no days
+        card.get_by_role("button", name="Add a note").click()
+        expect(card.get_by_label("About", exact=True).locator("option")).to_have_text(
+            ["product: product 1", "every product"]
+        )
+        card.get_by_label("Day", exact=True).fill("2024-05-14")
+        card.get_by_label("Text", exact=True).fill("On the shelf by the door")
+        card.get_by_role("button", name="Save", exact=True).click()
+        expect(card.locator(".notes li")).to_contain_text(f"On the shelf by the door ({USER}, product: product 1)")
+        shown(page)
+        page.wait_for_function("id => document.querySelector(`[data-panel-id='${id}']`)?.view", arg=units)
+        assert marks(page, units) == [["1", f"1. On the shelf by the door ({USER}, on product: product 1)"]]
+        card.screenshot(path="test-results/note-on-profile.png")
+        (document,) = stored(client)
+        assert (document["panel"], document["dimension"]) == (units, "product: product 1")
+
+        # Another product does not show it, until it is about every one.
+        page.goto(f"{airflow.url}/{PAGE}#/profile/product?name=product%202")
+        expect(page.locator("#title")).to_have_text("product 2")
+        shown(page)
+        expect(card.get_by_role("heading")).to_have_text("Daily units")
+        expect(page.locator(".notes li")).to_have_count(0)

@@ -15,11 +15,12 @@ export function useNotes(name) {
   writer = name;
 }
 
-// What belongs below a panel: its notes, and the button that opens the form. `day` is what the form begins with.
-export function notesOf(panel, dimension, day) {
+// What belongs below a panel: its notes, and the button that opens the form. `day` is what the form begins with, `all`
+// what a note may be about instead of `dimension`.
+export function notesOf(panel, dimension, day, all = "every dimension value") {
   if (!panel.takes_notes) return [];
   const box = element("div", { className: "notes" });
-  if (panel.pinned.length) box.append(listOf(panel, dimension, box));
+  if (panel.pinned.length) box.append(listOf(panel, dimension, box, all));
   const parts = [box];
   if (writer !== null) {
     const button = element("button", { type: "button", className: "add-note" }, "Note");
@@ -30,13 +31,18 @@ export function notesOf(panel, dimension, day) {
       box.querySelector("form")?.remove();
       button.setAttribute("aria-expanded", String(!isOpen));
       if (isOpen) return;
-      const empty = { id: newId(), panel: panel.id, dimension, day, text: "", version: null };
-      openForm(box, panel, dimension, empty, button);
+      const empty = { id: newId(), panel: pinnedTo(panel), dimension, day, text: "", version: null };
+      openForm(box, panel, dimension, all, empty, button);
     });
     parts.push(button);
   }
   if (toFocus?.panel === panel.id) setTimeout(() => goOn(box, parts.at(-1)));
   return parts;
+}
+
+// The id that notes on a panel have: on a profile it may be that of the same chart of a dashboard.
+function pinnedTo(panel) {
+  return panel.notes_panel ?? panel.id;
 }
 
 function goOn(box, button) {
@@ -45,7 +51,7 @@ function goOn(box, button) {
   (note ?? button).focus();
 }
 
-function listOf(panel, dimension, box) {
+function listOf(panel, dimension, box, all) {
   const items = panel.pinned.map((note, place) => {
     const told = element("span", { className: "note-text" }, note.text);
     const of = [note.author];
@@ -60,18 +66,18 @@ function listOf(panel, dimension, box) {
       " ",
       element("span", { className: "note-about" }, `(${of.join(", ")})`),
     );
-    if (note.author === writer) item.append(" ", ...ownTools(note, panel, dimension, box, item));
+    if (note.author === writer) item.append(" ", ...ownTools(note, panel, dimension, all, box, item));
     return item;
   });
   return element("ol", { "aria-label": `Notes on ${panel.title}` }, ...items);
 }
 
-function ownTools(note, panel, dimension, box, item) {
+function ownTools(note, panel, dimension, all, box, item) {
   const change = element("button", { type: "button", className: "change-note" }, "Change");
   change.setAttribute("aria-label", `Change the note of ${note.day}`);
   change.addEventListener("click", () => {
     box.querySelector("form")?.remove();
-    openForm(box, panel, dimension, note, change);
+    openForm(box, panel, dimension, all, note, change);
   });
   const remove = element("button", { type: "button", className: "delete-note" }, "Delete");
   remove.setAttribute("aria-label", `Delete the note of ${note.day}`);
@@ -92,18 +98,18 @@ function ownTools(note, panel, dimension, box, item) {
   return [change, " ", remove];
 }
 
-function openForm(box, panel, dimension, note, opener) {
+function openForm(box, panel, dimension, all, note, opener) {
   const id = `note-${panel.id}`;
   const day = element("input", { type: "date", id: `${id}-day`, value: note.day, required: true });
   const text = element("textarea", { id: `${id}-text`, maxLength: TEXT_CHARACTERS, rows: 2, required: true });
   text.value = note.text;
   const charts = choice(`${id}-chart`, note.panel, [
-    [panel.id, "this chart"],
+    [pinnedTo(panel), "this chart"],
     [EVERY, "every chart over days"],
   ]);
   const values = choice(`${id}-dimension`, note.dimension, [
     [dimension, dimension === "all" ? "the total" : dimension],
-    [EVERY, "every dimension value"],
+    [EVERY, all],
   ]);
   const form = element(
     "form",

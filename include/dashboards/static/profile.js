@@ -3,6 +3,7 @@
 import { addressOf } from "./address.js";
 import { drawCards } from "./cards.js";
 import { at, element } from "./elements.js";
+import { notesOf } from "./notes.js";
 import { read } from "./reading.js";
 
 const nameOf = (here) => here.asks.get("name") ?? "";
@@ -21,7 +22,10 @@ export const profile = {
     at("about-text").textContent = content.about;
     at("counted").replaceChildren();
     if (content.links.length) at("message").replaceChildren(linksOf(content));
-    await drawCards(content.panels, { file: (panel) => `${panel.id}.${content.name}` });
+    await drawCards(content.panels, {
+      file: (panel) => `${panel.id}.${content.name}`,
+      tools: (panel) => notesOf(panel, content.notes_about, panel.rows.at(-1)?.period, `every ${content.kind_title.toLowerCase()}`),
+    });
   },
 
   refused() {

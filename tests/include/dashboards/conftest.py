@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from elasticsearch import Elasticsearch
 
-from include.elastic.client import connect
+from include.dashboards.notes import NOTES, ensure_notes
+from include.elastic.client import connect, index_name
 from tests.published_reports import published_reports
 
 
@@ -19,3 +20,13 @@ def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 def client(elasticsearch_url: str) -> Iterator[Elasticsearch]:
     with connect(elasticsearch_url) as connected:
         yield connected
+
+
+@pytest.fixture
+def no_notes(client: Elasticsearch) -> Iterator[None]:
+    """The index of notes without any, before and after."""
+    gone = {"index": f"{index_name(NOTES)}-first", "ignore_unavailable": True}
+    client.indices.delete(**gone)
+    ensure_notes(client)
+    yield
+    client.indices.delete(**gone)

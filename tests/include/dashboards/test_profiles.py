@@ -1,5 +1,6 @@
 """Profiles against a second computation, in pandas, on the frames that the index was loaded from."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,8 @@ from elasticsearch import Elasticsearch
 import configs
 from include.dashboards import profiles
 from include.dashboards.boards import read_dashboard
-from include.dashboards.dashboard import dashboards
+from include.dashboards.dashboard import dashboard, dashboards
+from include.dashboards.notes import EVERY, Content, save_note
 from include.dashboards.profiles import UnknownProfile, read_profile
 from include.elastic.client import ElasticsearchProblem, connect
 from include.elastic.reports import read_rows
@@ -295,3 +297,81 @@ def test_a_node_that_is_gone_is_a_sentence() -> None:
         pytest.raises(ElasticsearchProblem, match="did not answer while reading the profile of a client"),
     ):
         read_profile(nobody, "client", "c001")
+
+
+# ── Notes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pinned(shown: Profile) -> dict[str, list[str]]:
+    """The notes of each chart over days, in the list; those drawn are the same, as all are on days of the chart."""
+    found = {}
+    for one in shown["panels"]:
+        assert one["takes_notes"] == one["title"].startswith("Daily"), one["title"]
+        if one["takes_notes"]:
+            layers = [layer["data"] for layer in one["spec"]["layer"] if layer.get("data", {}).get("name") == "notes"]
+            drawn = [id_ for data in layers for mark in data["values"] for id_ in mark["ids"]]
+            assert sorted(drawn) == sorted(note["id"] for note in one["pinned"])
+            found[one["title"]] = [note["text"] for note in one["pinned"]]
+    return found
+
+
+def pin(client: Elasticsearch, text: str, panel: str, about: str, day: str = "2024-05-14") -> None:
+    content = Content(panel, about, day, text)
+    id_ = text.replace(" ", "-").ljust(8, "-")
+    save_note(client, id_, content, author="ada", now=datetime(2024, 5, 30, tzinfo=UTC))
+
+
+@pytest.mark.usefixtures("no_notes")
+def test_notes_on_a_products_charts(client: Elasticsearch) -> None:
+    profile = read_profile(client, "product", "product 1")
+    (daily,) = (one for one in profile["panels"] if one["title"] == "Daily units")
+    pin(client, "of this product", daily["notes_panel"], profile["notes_about"])
+    pin(client, "of every product", daily["notes_panel"], EVERY)
+    pin(client, "of everything", EVERY, EVERY)
+    pin(client, "of the whole shop", EVERY, "all")
+    pin(client, "of another", daily["notes_panel"], "product: product 2")
+    everywhere = {"of everything"}
+    found = {title: set(texts) for title, texts in pinned(read_profile(client, "product", "product 1")).items()}
+    assert found == {
+        "Daily orders": everywhere,
+        "Daily product revenue": everywhere,
+        "Daily units": everywhere | {"of this product", "of every product"},
+    }
+    other = pinned(read_profile(client, "product", "product 2"))
+    assert set(other["Daily units"]) == everywhere | {"of every product", "of another"}
+    # Another kind's charts are others, also where the name is the same.
+    assert set(pinned(read_profile(client, "category", "category 1"))["Daily units"]) == everywhere
+
+
+@pytest.mark.usefixtures("no_notes")
+def test_a_dimension_value_has_the_same_notes_on_its_profile_and_on_dashboards(client: Elasticsearch) -> None:
+    profile = read_profile(client, "dimension", NORTH)
+    panels = {one["title"]: one for one in profile["panels"]}
+    pin(client, "from the profile", panels["Daily orders"]["notes_panel"], profile["notes_about"])
+    pin(client, "from a dashboard", "descriptive_statistics.activity.1", NORTH)
+    pin(client, "on every chart", EVERY, NORTH)
+    pin(client, "of the total", "descriptive_statistics.activity.1", "all")
+    pin(client, "of revenue", panels["Daily revenue"]["notes_panel"], NORTH)
+    shown = read_dashboard(client, dashboard("descriptive_statistics"), NORTH)["panels"]
+    on_dashboard = {one["id"]: {note["text"] for note in one["pinned"]} for one in shown}
+    of_orders = {"from the profile", "from a dashboard", "on every chart"}
+    assert on_dashboard["descriptive_statistics.activity.1"] == of_orders
+    found = {title: set(texts) for title, texts in pinned(read_profile(client, "dimension", NORTH)).items()}
+    assert found == {"Daily orders": of_orders, "Daily revenue": {"on every chart", "of revenue"}}
+    # Both draw the same numbers, on the days that both have.
+    (daily,) = (one for one in shown if one["id"] == "descriptive_statistics.activity.1")
+    of_dashboard = {row["period"]: row["orders"] for row in daily["rows"]}
+    of_profile = {row["period"]: row["orders"] for row in panels["Daily orders"]["rows"]}
+    assert {day: of_profile[day] for day in of_dashboard if day in of_profile} == {
+        day: orders for day, orders in of_dashboard.items() if day in of_profile
+    }
+
+
+@pytest.mark.usefixtures("no_notes")
+def test_a_profile_says_how_many_notes_it_left_out(client: Elasticsearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.dashboards.notes.NOTES_AT_MOST", 1)
+    pin(client, "the older", EVERY, EVERY, "2024-05-13")
+    pin(client, "the newer", EVERY, EVERY, "2024-05-14")
+    shown = panel(read_profile(client, "client", "c012"), "Daily orders")
+    assert [note["text"] for note in shown["pinned"]] == ["the newer"]
+    assert shown["notes"] == ["Older notes on the charts of this profile are left out: 1."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
@@ -10,8 +11,10 @@ from elasticsearch import Elasticsearch
 
 import configs
 from include import catalogue
+from include.dashboards.annotations import COLOR
 from include.dashboards.boards import read_dashboard
 from include.dashboards.dashboard import dashboard
+from include.dashboards.notes import EVERY, Content, save_note
 from include.dashboards.sendable import ROWS_SHOWN, NothingToSend, Report, mail_text, read_and_render, render, written
 from include.elastic.client import connect
 from include.problem import Problem
@@ -161,6 +164,45 @@ def test_the_same_reports_are_the_same_bytes(client: Elasticsearch, report: Repo
     whole = report.html.partition('<section class="dashboard" id="cohorts">')[2].partition("</section>")[0]
     assert whole
     assert whole in again[0]  # whatever was drawn before it
+
+
+@pytest.mark.usefixtures("no_notes")
+def test_notes_are_on_their_charts_and_below_them(client: Elasticsearch) -> None:
+    weekly = "descriptive_statistics.activity.2"
+    contents = (
+        Content(weekly, "all", "2024-05-14", f"Spot {EVIL}"),
+        Content(EVERY, EVERY, "2024-05-21", "New prices"),
+        Content(weekly, "region: North", "2024-05-21", "Only in the north"),
+        Content(weekly, "all", "2030-01-01", "Later than the chart"),
+    )
+    for number, content in enumerate(contents):
+        save_note(client, f"note-000{number}", content, author="ada", now=datetime(2024, 5, 30, tzinfo=UTC))
+    html = read_and_render(client, ("descriptive_statistics",), "all", bytes_at_most=BYTES).html
+    assert EVIL not in html
+
+    def article(panel: str) -> str:
+        return html.partition(f'id="descriptive_statistics.{panel}">')[2].partition("</article>")[0]
+
+    def told(panel: str) -> list[str]:
+        """Each note in the list, as it reads."""
+        listed = article(panel).partition('<ol class="pinned"')[2].partition("</ol>")[0].split("<li>")[1:]
+        return ["".join(part.partition(">")[2] for part in f">{one}".split("<")).strip() for one in listed]
+
+    def marks(panel: str) -> list[str]:
+        """The numbers in the markers: white, on a circle each."""
+        drawn = article(panel).partition("<svg")[2].partition("</svg>")[0]
+        assert drawn.count(f'fill="{COLOR}"') == drawn.count(f'stroke="{COLOR}"')  # a circle and a line each
+        return [part.partition("</text>")[0].rpartition(">")[2] for part in drawn.split("<text") if "#ffffff" in part]
+
+    every = "2024-05-21 New prices (ada, on every chart over days)"
+    escaped = EVIL.replace("<", "&lt;").replace(">", "&gt;")
+    assert told(weekly) == [f"2024-05-14 Spot {escaped} (ada)", every, "2030-01-01 Later than the chart (ada)"]
+    assert marks(weekly) == ["1", "2"]
+    assert (told("descriptive_statistics.activity.1"), marks("descriptive_statistics.activity.1")) == ([every], ["1"])
+    assert told("descriptive_statistics.hour_of_day.1") == []  # hours are no days
+    north = read_and_render(client, ("descriptive_statistics",), "region: North", bytes_at_most=BYTES).html
+    assert "Only in the north</span> <small>(ada, region: North)" in north
+    assert "Only in the north" not in html
 
 
 def test_its_size_is_bounded_and_what_is_left_out_is_said(report: Report, dashboards: list[dict[str, Any]]) -> None:
