@@ -21,6 +21,7 @@ from include.dashboards.kibana_maps import SOURCE_REFERENCE, legend
 from include.dashboards.kibana_maps import attributes as map_attributes
 from include.dashboards.kibana_vega import saved_visualization
 from include.dashboards.notes import NOTES
+from include.dashboards.vega import is_instant
 from include.elastic.client import index_name
 from include.elastic.indexes import REPORTS, REPORTS_LATEST
 from include.elastic.reports import ALL
@@ -189,7 +190,8 @@ def _report_formats() -> dict[str, Any]:
     for report_name in report_names():
         for name, field in fields_of(report_name).items():
             if field.type == "date":
-                formats[name] = {"id": "date", "params": {"pattern": "YYYY-MM-DD", "timezone": "UTC"}}
+                pattern = "YYYY-MM-DD HH:mm" if is_instant(name) else "YYYY-MM-DD"
+                formats[name] = {"id": "date", "params": {"pattern": pattern, "timezone": "UTC"}}
             elif field.unit == "share":
                 formats[name] = {"id": "percent", "params": {"pattern": "0,0.[0]%"}}
     formats["report_date"] = formats["period"]

@@ -13,6 +13,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,13 +132,15 @@ def mail_text(report: Report, file_name: str) -> str:
 
 
 def written(value: Any, shape: str | None) -> str:
-    """A value as a person reads it: `1,234.5`, `12.3%`, `4.0 h`, `2024-03-04`, `–` where there is none."""
+    """A value as a person reads it: `1,234.5`, `12.3%`, `4.0 h`, `2024-03-04 05:06`, `–` where there is none."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if shape == "date":
         return str(value)[:10]
+    if shape == "instant":
+        return f"{datetime.fromisoformat(value).astimezone(UTC):%Y-%m-%d %H:%M}"
     if not isinstance(value, int | float) or not shape:
         return str(value)
     digits = DIGITS.get(shape, 2)

@@ -75,6 +75,7 @@ TITLES = {
     "unusual_days": "Unusual days",
     "waited_hours": "Hours waited",
 }
+INSTANT = "instant"  # the format of dates that have a time of day: fields ending in `_at`, all of them in UTC
 P_VALUE = "p_value"  # the format of probabilities that are small where it matters
 P_VALUES = ("p_value", "p_value_holm", "p_value_bh", "q_value")
 OWN_UNIT = ("ci_low", "ci_high")  # an interval has the unit of what it is of
@@ -109,7 +110,10 @@ LABEL_STANDING = 14  # bars of names with more letters than this lie down
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table behind a chart; `format` is a `Format`, `p_value`, `date` for days, or None for text."""
+    """A column of the table behind a chart.
+
+    `format` is a `Format`, `p_value`, `date` for days, `instant` for a minute of a day, or None for text.
+    """
 
     name: str
     title: str
@@ -235,7 +239,14 @@ def title_of(name: str) -> str:
     for end, told in ENDS.items():
         if words.endswith(end):
             return f"{title_of(words.removesuffix(end))}, {told}"
+    if is_instant(name):
+        words += "_(UTC)"
     return _sentence(words.removeprefix("is_").replace("_", " ").replace("rfm", "RFM").replace("clv", "CLV"))
+
+
+def is_instant(name: str) -> bool:
+    """Whether a date is more than a day: its name says when something was *at*."""
+    return name.endswith("_at")
 
 
 def _series_title(panel: Panel, name: str) -> str:
@@ -313,6 +324,8 @@ def _column_format(panel: Panel, name: str, fields: Mapping[str, Field]) -> str 
     if name in P_VALUES:
         return P_VALUE
     found = format_of(fields[name])
+    if found == "date" and is_instant(name):
+        return INSTANT
     if name in OWN_UNIT:
         of = format_of(fields[_values(panel)[0]])
         return panel.format if of in (None, "decimal", "date") else of

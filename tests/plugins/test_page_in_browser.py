@@ -225,6 +225,18 @@ def test_the_overview_and_where_its_panels_come_from(
     assert page.locator('[data-panel-id="churn.overdue.1"] .from').count() == 0
 
 
+def test_runs_tell_when_they_began_to_the_minute(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
+    """In UTC, as their names and the labels of the charts do, wherever the reader is."""
+    page.goto(f"{airflow.url}/{PAGE}#/runs")
+    shown(page)
+    with connect(elasticsearch_url) as client:
+        began = [row["started_at"] for row in read_rows(client, "runs", "runs", "all", {})]
+    table = page.locator(".panel", has=page.get_by_role("heading", name="Runs", exact=True)).locator("table")
+    expect(table.locator("th").first).to_have_text("Started at (UTC)")
+    expect(table.locator("tr td:first-child")).to_have_text([f"{day[:10]} {day[11:16]}" for day in began])
+    assert "2024-05-20 06:30" in table.inner_text()
+
+
 def test_an_earlier_report_date(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
     day = AS_OF - timedelta(days=7)
     (report_type,) = (one for one in reports_of("rfm") if one.type == "cut_points")

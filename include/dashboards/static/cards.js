@@ -74,8 +74,8 @@ function tilesOf(panel) {
 }
 
 function tableOf(panel) {
-  const isNumber = (column) => column.format && column.format !== "date";
-  const kind = (column) => (isNumber(column) ? "number" : "");
+  const isTime = (column) => column.format === "date" || column.format === "instant";
+  const kind = (column) => (isTime(column) ? "when" : column.format ? "number" : "");
   const head = panel.columns.map((column) => element("th", { scope: "col", className: kind(column) }, column.title));
   const body = panel.rows.slice(0, ROWS_SHOWN).map((row) =>
     element(

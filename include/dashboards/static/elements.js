@@ -19,6 +19,7 @@ export function written(value, format) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (format === "date") return String(value).slice(0, 10);
+  if (format === "instant") return new Date(value).toISOString().slice(0, 16).replace("T", " "); // in UTC, to the minute
   if (typeof value !== "number" || !format) return String(value);
   if (format === "p_value") return value < 0.001 ? "< 0.001" : value.toPrecision(2);
   // Two digits after the point would make nothing of a small effect.

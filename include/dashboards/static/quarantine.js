@@ -1,7 +1,7 @@
 // The Quarantine view: what a run set aside and why. What comes from the data only ever becomes text, never HTML.
 
 import { addressOf } from "./address.js";
-import { at, element } from "./elements.js";
+import { at, element, written } from "./elements.js";
 import { read } from "./reading.js";
 
 const NAME = "quarantine";
@@ -48,7 +48,7 @@ function overview({ runs, run, reason }, choose) {
 }
 
 function optionOf(run) {
-  const when = run.quarantined_at.slice(0, 16).replace("T", " ");
+  const when = written(run.quarantined_at, "instant");
   return element("option", { value: run.key }, `${when} UTC · ${run.run_id} · ${rows(run.quarantined)}`);
 }
 

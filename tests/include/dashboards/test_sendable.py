@@ -273,6 +273,9 @@ def test_the_mail_has_the_key_figures(report: Report) -> None:
         (0.1234, "percent", "12.3%"),
         (4, "hours", "4.0 h"),
         ("2024-05-29T00:00:00", "date", "2024-05-29"),
+        ("2024-05-29T23:59:58.123456+00:00", "instant", "2024-05-29 23:59"),
+        ("2024-05-30T01:30:00+02:00", "instant", "2024-05-29 23:30"),
+        (None, "instant", "–"),
         (EVIL, None, EVIL),
     ],
 )

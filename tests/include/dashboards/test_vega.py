@@ -267,6 +267,13 @@ def test_an_interval_has_the_unit_of_what_it_is_of() -> None:
     assert [column.format for column in columns] == ["percent", "percent", "p_value"]
 
 
+def test_a_moment_has_its_time_of_day_and_a_day_has_none() -> None:
+    fields = {**FIELDS, "started_at": Field("date", "when it began"), "reports_as_of": Field("date", "a day")}
+    table = panel(mark="table", x=None, y="orders", columns=("started_at", "reports_as_of", "period", "orders"))
+    columns = draw(table, [{"orders": 1}], fields).columns
+    assert [column.format for column in columns] == ["instant", "date", "date", "number"]
+
+
 @pytest.mark.parametrize(
     ("name", "title"),
     [
@@ -277,6 +284,8 @@ def test_an_interval_has_the_unit_of_what_it_is_of() -> None:
         ("is_complete", "Complete"),
         ("days_since_newest", "Days since newest"),
         ("ci_low", "Interval from"),
+        ("started_at", "Started at (UTC)"),
+        ("reports_as_of", "Reports as of"),
     ],
 )
 def test_a_title_is_for_people(name: str, title: str) -> None:
