@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Frame, Page, expect
+from playwright.sync_api import Browser, Frame, Page, Route, expect
 
 from include.dashboards.dashboard import fields_of, reports_of
 from include.elastic.client import connect
@@ -223,6 +223,69 @@ def test_the_overview_and_where_its_panels_come_from(
     shown(page)
     expect(page.locator("#dimension")).to_have_value("region: North")
     assert page.locator('[data-panel-id="churn.overdue.1"] .from').count() == 0
+
+
+def rows_of_cards(page: Page) -> list[list[tuple[str, float, float]]]:
+    """Title, width and height of the cards in each row, in columns and in pixels; narrower rows than the page fail."""
+    found = page.eval_on_selector_all(
+        "#panels > .panel",
+        """cards => cards.map(card => {
+             const { top, left, right, height } = card.getBoundingClientRect();
+             return [card.querySelector("h2").textContent, Math.round(top), left, right, height];
+           })""",
+    )
+    around = page.locator("#panels").bounding_box()
+    assert around is not None
+    left, right = around["x"], around["x"] + around["width"]
+    rows: dict[int, list[Any]] = {}
+    for title, top, begin, end, height in found:
+        rows.setdefault(top, []).append((title, begin, end, height))
+    for cards in rows.values():
+        assert (cards[0][1], cards[-1][2]) == pytest.approx((left, right), abs=1), [card[0] for card in cards]
+    return [
+        [(title, round(12 * (end - begin) / (right - left)), height) for title, begin, end, height in cards]
+        for cards in rows.values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("emptied", "expected"),
+    [
+        ({"Alerts of the newest day"}, [["Data freshness"], ["Alerts of the newest day"]]),
+        ({"Data freshness"}, [["Alerts of the newest day"], ["Data freshness"]]),
+        (
+            {"Alerts of the newest day", "Data freshness"},
+            [["Alerts of the newest day"], ["Data freshness"]],
+        ),
+        (set(), [["Alerts of the newest day", "Data freshness"]]),
+    ],
+    ids=["first", "second", "both", "none"],
+)
+def test_an_empty_panel_is_one_line_and_leaves_no_hole(
+    page: Page, airflow: AirflowServer, emptied: set[str], expected: list[list[str]]
+) -> None:
+    def empty(route: Route) -> None:
+        answer = route.fetch()
+        content = answer.json()
+        for panel in content["panels"]:
+            if panel["title"] in ("Alerts of the newest day", "Data freshness", "Orders, last 7 days"):
+                is_empty = panel["title"] in {*emptied, "Orders, last 7 days"}
+                panel |= {"reason": "Nothing is odd.", "rows": [], "tiles": []} if is_empty else {"reason": ""}
+        route.fulfill(response=answer, json=content)
+
+    page.route("**/api/dashboards/overview?*", empty)
+    page.goto(f"{airflow.url}/{PAGE}")
+    shown(page)
+    rows = rows_of_cards(page)
+    titles = [[title for title, _, _ in row] for row in rows]
+    place = titles.index(expected[0])
+    assert titles[place : place + len(expected)] == expected
+    heights = {title: height for row in rows for title, _, height in row}
+    assert all(heights[title] < 50 for title in emptied)
+    assert all(height > 80 for title, height in heights.items() if title not in emptied)
+    # An empty figure stays among the others.
+    assert rows[0][0][:2] == ("Orders, last 7 days", 3)
+    assert len(rows[0]) == 4
 
 
 def test_runs_tell_when_they_began_to_the_minute(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:

@@ -24,7 +24,7 @@ export function clearCards() {
 // Append a card for each panel, then draw their charts from the top of the window down; done when all are drawn.
 // `file` names the CSV files, `tools` gives what else belongs below a panel.
 export async function drawCards(panels, { file = (panel) => panel.id, tools = () => [] } = {}) {
-  const drawn = panels.map((panel) => [panel, cardOf(panel, file(panel), tools(panel))]);
+  const drawn = laidOut(panels).map((panel) => [panel, cardOf(panel, file(panel), tools(panel))]);
   at("panels").append(...drawn.map(([, card]) => card));
   const tops = new Map(drawn.map(([, card]) => [card, card.getBoundingClientRect().top]));
   drawn.sort(([, one], [, other]) => tops.get(one) - tops.get(other));
@@ -36,12 +36,53 @@ export async function drawCards(panels, { file = (panel) => panel.id, tools = ()
   }
 }
 
+// ── Rows ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const COLUMNS = 12;
+
+// The panels with the room that they get: an empty one needs a line, not the height of the chart beside it. So it is a
+// line of its own below its row, and the others take its columns. Figures are hardly higher than a sentence: their rows
+// stay as they are.
+function laidOut(panels) {
+  return rowsOf(panels).flatMap((row) => {
+    if (row.some((panel) => panel.tiles.length)) return row;
+    const lines = row.filter((panel) => panel.reason).map((panel) => ({ ...panel, width: widthOf(row), isLine: true }));
+    return [...widened(row.filter((panel) => !panel.reason), widthOf(row)), ...lines];
+  });
+}
+
+function rowsOf(panels) {
+  const rows = [];
+  let room = 0;
+  for (const panel of panels) {
+    if (panel.width > room) {
+      rows.push([]);
+      room = COLUMNS;
+    }
+    rows.at(-1).push(panel);
+    room -= panel.width;
+  }
+  return rows;
+}
+
+const widthOf = (panels) => panels.reduce((sum, panel) => sum + panel.width, 0);
+
+// The panels together so many columns wide, each in its proportion.
+function widened(panels, columns) {
+  const end = (place) => Math.round((columns * widthOf(panels.slice(0, place))) / widthOf(panels));
+  return panels.map((panel, place) => ({ ...panel, width: end(place + 1) - end(place) }));
+}
+
+// ── A card ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
 // One card, its chart not drawn yet.
-export function cardOf(panel, file, tools) {
-  const made = element("section", { className: `panel w${panel.width}`, "data-panel-id": panel.id });
+function cardOf(panel, file, tools) {
+  const shape = panel.isLine ? "panel line" : "panel";
+  const made = element("section", { className: `${shape} w${panel.width}`, "data-panel-id": panel.id });
   const titleId = `title-${panel.id}`;
   made.setAttribute("aria-labelledby", titleId);
-  made.append(element("h2", { id: titleId }, panel.title), element("p", { className: "reading" }, panel.how_to_read));
+  made.append(element("h2", { id: titleId }, panel.title));
+  if (!panel.isLine) made.append(element("p", { className: "reading" }, panel.how_to_read));
   if (panel.reason) {
     made.append(element("p", { className: "empty" }, panel.reason));
   } else if (panel.tiles.length) {
