@@ -141,6 +141,7 @@ REPORTS: tuple[ReportType, ...] = (
                 y_title="Days",
                 format="days",
                 how_to_read="How old the newest data of each source are at the report date; zero is up to date.",
+                when_zero="Every source that has rows has some of the report date.",
             ),
             Panel(
                 title="Unusual days lately",
@@ -150,6 +151,7 @@ REPORTS: tuple[ReportType, ...] = (
                 x_title="Source",
                 y_title=f"Unusual days of the last {RECENT_DAYS}",
                 how_to_read="On how many of the last days a source brought more or fewer rows than expected.",
+                when_zero=f"No source had an unusual day among the last {RECENT_DAYS}.",
             ),
         ),
     ),

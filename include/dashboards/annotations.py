@@ -52,16 +52,17 @@ def has_days(spec: Spec | None) -> bool:
     return spec is not None and (_time_axis(spec) is not None or _has_columns_of_days(spec))
 
 
-def with_notes(drawing: Drawing, panel: str, found: Sequence[Note], left_out: int, of: str) -> dict[str, Any]:
+def shown_with_notes(drawing: Drawing, panel: str, found: Sequence[Note], left_out: int, of: str) -> dict[str, Any]:
     """A drawing as it is shown with those of the notes `found` that are pinned to `panel` or to every chart.
 
-    `left_out` is how many older ones the search for notes did not give, `of` the view that they are on.
+    `left_out` is how many older ones the search for notes did not give, `of` the view that they are on. A chart of
+    zeros only is not drawn, and keeps its notes: they may say why.
     """
     takes_notes = has_days(drawing.spec)
     pinned = [note for note in found if note.panel in (panel, EVERY)] if takes_notes else []
     says_so = takes_notes and left_out
     return {
-        "spec": drawing.spec and annotate(drawing.spec, pinned),
+        "spec": None if drawing.spec is None or drawing.only_zeros else annotate(drawing.spec, pinned),
         "takes_notes": takes_notes,
         "pinned": [asdict(note) for note in pinned],
         "notes": [

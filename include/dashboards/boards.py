@@ -17,7 +17,7 @@ from urllib.parse import quote
 from elasticsearch import Elasticsearch, NotFoundError
 
 import configs
-from include.dashboards.annotations import with_notes
+from include.dashboards.annotations import shown_with_notes
 from include.dashboards.dashboard import Dashboard, PlacedPanel, dashboards, fields_of, placed_panels
 from include.dashboards.notes import Note, notes_found, search_for_notes
 from include.dashboards.vega import Drawing, Row, draw
@@ -234,7 +234,7 @@ def _shown(placed: PlacedPanel, found: _Found, dimension: str, report_date: date
         "how_to_read": placed.panel.how_to_read,
         "mark": placed.panel.mark,
         "width": placed.panel.width,
-        **with_notes(drawing, placed.id, *found.notes, of="dashboard"),
+        **shown_with_notes(drawing, placed.id, *found.notes, of="dashboard"),
         "tiles": [asdict(tile) for tile in drawing.tiles],
         "columns": [asdict(column) for column in drawing.columns],
         "rows": drawing.rows,
@@ -247,7 +247,7 @@ def _shown(placed: PlacedPanel, found: _Found, dimension: str, report_date: date
 def _reason(when_empty: str, drawing: Drawing, header: Row | None, dimension: str, report_date: date | None) -> str:
     """Why the panel is empty; empty when it is not."""
     if not drawing.reason:
-        return ""
+        return drawing.only_zeros
     if header is None:
         return (
             "No run has written this report yet."

@@ -39,6 +39,7 @@ class Panel:
     location: str | None = None  # map: the geo_point by which Kibana's Maps find the place
     marked: str | None = None  # line: a field that is true where the point is to stand out
     when_empty: str = ""  # the sentence to show where the report has no such rows
+    when_zero: str = ""  # chart: the sentence to show where all of its values are zero
     tones: dict[str, Tone] = field(default_factory=dict)  # values of the breakdown, or series: what their colour says
 
     @property

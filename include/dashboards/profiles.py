@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 from elasticsearch import Elasticsearch, NotFoundError
 
 import configs
-from include.dashboards.annotations import with_notes
+from include.dashboards.annotations import shown_with_notes
 from include.dashboards.boards import SECONDS_TO_ANSWER
 from include.dashboards.dashboard import dashboards, fields_of, placed_panels
 from include.dashboards.notes import NOTES, Note, notes_found, search_for_notes
@@ -163,11 +163,11 @@ def _drawn(panel_id: str, shown: FilledPanel, pinned: tuple[list[Note], int]) ->
         "how_to_read": shown.panel.how_to_read,
         "mark": shown.panel.mark,
         "width": shown.panel.width,
-        **with_notes(drawing, shown.twin or panel_id, *pinned, of="profile"),
+        **shown_with_notes(drawing, shown.twin or panel_id, *pinned, of="profile"),
         "tiles": [asdict(tile) for tile in drawing.tiles],
         "columns": [asdict(column) for column in drawing.columns],
         "rows": drawing.rows,
-        "reason": drawing.reason and (shown.reason or drawing.reason),
+        "reason": drawing.only_zeros or (drawing.reason and (shown.reason or drawing.reason)),
     }
 
 

@@ -134,7 +134,8 @@ class Tile:
 class Drawing:
     """What a panel shows: one of `spec`, `tiles` and a table, or a `reason` why there is nothing to show.
 
-    `rows` and `columns` are the table: the drawing itself for a table panel, behind the chart for others.
+    `only_zeros` says so of a chart all of whose values are zero: whoever shows it may say that instead. `rows` and
+    `columns` are the table: the drawing itself for a table panel, behind the chart for others.
     """
 
     rows: list[Row]
@@ -143,6 +144,7 @@ class Drawing:
     tiles: tuple[Tile, ...] = ()
     notes: tuple[str, ...] = ()
     reason: str = ""
+    only_zeros: str = ""
 
 
 def draw(panel: Panel, rows: Iterable[Row], fields: Mapping[str, Field]) -> Drawing:
@@ -182,7 +184,9 @@ def draw(panel: Panel, rows: Iterable[Row], fields: Mapping[str, Field]) -> Draw
     spec["description"] = f"{panel.title}. {panel.how_to_read}"
     spec.setdefault("width", "container")
     spec["autosize"] = {"type": "fit-x", "contains": "padding", "resize": True}
-    return Drawing(chosen, columns, spec=spec, notes=_notes(panel, chosen))
+    return Drawing(
+        chosen, columns, spec=spec, notes=_notes(panel, chosen), only_zeros=_only_zeros(panel, chosen, fields)
+    )
 
 
 def theme(*, dark: bool) -> Spec:
@@ -367,6 +371,23 @@ def _tiles(panel: Panel, rows: Sequence[Row], fields: Mapping[str, Field]) -> tu
 def _tile_format(panel: Panel, name: str, fields: Mapping[str, Field]) -> Format:
     found = format_of(fields[name])
     return panel.format if found in (None, "date", "decimal") else found  # type: ignore[return-value]
+
+
+def _only_zeros(panel: Panel, rows: Sequence[Row], fields: Mapping[str, Field]) -> str:
+    """The sentence for a chart of zeros only; empty for any other. An interval around zero is more than that."""
+    if panel.mark in ("scatter", "map"):  # zero is a place there
+        return ""
+    drawn = (*_values(panel), *(panel.band or ()), *(panel.whisker or ()))
+    if any(row.get(name) for row in rows for name in drawn):
+        return ""
+    if panel.when_zero:
+        return panel.when_zero
+    places = sorted({row[panel.x] for row in rows if panel.x and row.get(panel.x) is not None})
+    if panel.x is None or fields[panel.x].type != "date" or not places:
+        return "Everything here is zero."
+    steps = {row.get("granularity", "day") for row in rows}
+    many = f"{len(places):,} {steps.pop() if len(steps) == 1 else 'period'}{'s' if len(places) > 1 else ''}"
+    return f"Everything here is zero: {many} from {places[0][:10]} to {places[-1][:10]}."
 
 
 def _text(value: Any) -> str:

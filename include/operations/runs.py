@@ -95,6 +95,7 @@ FIELDS: dict[str, Field] = {
     "freshness_state": Field("keyword", "fresh, older, skipped, failed or missing; see above"),
 }
 
+NONE_QUARANTINED = "No row was quarantined in any of the runs that are kept."
 RUN_SHARE = ("rate", "numerator", "denominator")
 OF_RUN = ("dimension", "run", "run_label")
 
@@ -209,6 +210,7 @@ REPORTS: tuple[ReportType, ...] = (
                 format="percent",
                 width=12,
                 how_to_read="Quarantined rows out of the rows read; a jump means that a source or its mapping changed.",
+                when_zero=NONE_QUARANTINED,
             ),
             Panel(
                 title="Runs",
@@ -327,6 +329,7 @@ REPORTS: tuple[ReportType, ...] = (
                 x_title="Run, by its start (UTC)",
                 y_title="Rows quarantined",
                 how_to_read="How many rows of each source broke a rule; the page Quarantine shows which rows and why.",
+                when_zero=NONE_QUARANTINED,
             ),
             Panel(
                 title="Sources of the newest run",

@@ -288,6 +288,33 @@ def test_an_empty_panel_is_one_line_and_leaves_no_hole(
     assert len(rows[0]) == 4
 
 
+def test_a_chart_of_zeros_is_a_line_with_its_table(page: Page, airflow: AirflowServer) -> None:
+    def emptied(route: Route) -> None:
+        answer = route.fetch()
+        content = answer.json()
+        for panel in content["panels"]:
+            if panel["title"] == "Daily orders":
+                panel |= {"reason": "Everything here is zero.", "spec": None}
+        route.fulfill(response=answer, json=content)
+
+    page.route("**/api/dashboards/overview?*", emptied)
+    page.goto(f"{airflow.url}/{PAGE}")
+    shown(page)
+    card = page.locator(".panel.line", has=page.get_by_role("heading", name="Daily orders"))
+    expect(card.locator(".empty")).to_have_text("Everything here is zero.")
+    expect(card.locator(".add-note")).to_have_count(1)
+    card.get_by_role("button", name="Table of").click()
+    expect(card.locator("tbody tr").first).to_be_visible()
+    wide = card.locator(".scroll").bounding_box()
+    around = card.bounding_box()
+    assert wide is not None
+    assert around is not None
+    assert around["width"] - 40 < wide["width"] < around["width"]
+    expect(card.get_by_role("button", name="CSV")).to_be_visible()
+    assert serious(page) == []
+    rows_of_cards(page)
+
+
 def test_runs_tell_when_they_began_to_the_minute(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
     """In UTC, as their names and the labels of the charts do, wherever the reader is."""
     page.goto(f"{airflow.url}/{PAGE}#/runs")

@@ -143,7 +143,7 @@ function tableOf(panel) {
 
 function toolsOf(panel, file, more) {
   const tools = element("div", { className: "tools" });
-  if (panel.rows.length && (panel.spec || panel.tiles.length > 1)) {
+  if (panel.rows.length && panel.mark !== "table" && panel.tiles.length !== 1) {
     const toggle = element("button", { type: "button", className: "show-table" }, "Table");
     toggle.setAttribute("aria-expanded", "false");
     toggle.setAttribute("aria-label", `Table of ${panel.title}`);

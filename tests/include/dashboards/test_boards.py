@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -26,7 +26,9 @@ from include.dashboards.dashboard import (
     report_names,
 )
 from include.dashboards.kibana import dashboard_id
+from include.dashboards.notes import Content, save_note
 from include.dashboards.panel import Panel
+from include.dashboards.sendable import render
 from include.dashboards.vega import theme
 from include.elastic.client import ElasticsearchProblem, connect, index_name
 from include.elastic.indexes import REPORTS
@@ -315,3 +317,46 @@ def test_reports_of_an_earlier_date(client: Elasticsearch) -> None:
     finally:
         for day in (early, earlier):
             remove_reports(client, day)
+
+
+@pytest.mark.usefixtures("no_notes")
+def test_a_chart_of_zeros_only_says_so_and_keeps_its_table_and_its_notes(client: Elasticsearch) -> None:
+    """Two days without a row of any source: one panel with a sentence of its own, and one without."""
+    early = AS_OF - timedelta(days=7)
+    types = {one.type: one for one in catalogue.analysis("source_health").module.REPORTS}
+    shared = {"dimension": "all", "source": "sessions", "source_kind": "sessions"}
+    days = [
+        {
+            **shared,
+            "period": date(2024, 5, day),
+            "source_rows": 0,
+            "expected_rows": 3.0,
+            "deviation": 1.0,
+            "distance": 1.0,
+        }
+        for day in (20, 21)
+    ]
+    rows = {"days": days, "sources": [{**shared, "days_since_newest": 0, "unusual_days": 2}]}
+    note = Content("source_health.days.1", "all", "2024-05-20", "The shop was closed")
+    try:
+        for name, found in rows.items():
+            write_report(
+                client, "source_health", types[name], Report(pd.DataFrame(found, columns=types[name].fields)),
+                report_date=early, run_id="early", written_at=WRITTEN_AT, parameters={},
+                fields=fields_of("source_health"),
+            )  # fmt: skip
+        publish_reports(client)
+        save_note(client, "note-0001", note, author="ada", now=datetime(2024, 5, 30, tzinfo=UTC))
+        read = read_dashboard(client, dashboard("source_health"), report_date=early)
+    finally:
+        remove_reports(client, early)
+    panels = {one["title"]: one for one in read["panels"]}
+    shown = panels["Rows per day"]
+    assert shown["reason"] == "Everything here is zero: 2 days from 2024-05-20 to 2024-05-21."
+    assert (shown["spec"], len(shown["rows"])) == (None, 2)
+    assert [one["text"] for one in shown["pinned"]] == [note.text]
+    assert panels["Days since the newest row"]["reason"] == "Every source that has rows has some of the report date."
+    assert (panels["Unusual days lately"]["reason"], panels["Unlike other days"]["reason"]) == ("", "")
+    html = render([read], bytes_at_most=1_000_000).html
+    assert f'<p class="empty">{shown["reason"]}</p>' in html
+    assert "The shop was closed" in html

@@ -117,6 +117,48 @@ def test_zero_is_drawn() -> None:
     assert drawing.spec is not None
 
 
+def zeros(**changes: Any) -> str:
+    """What is said of two days of zeros, and what of a chart of the same rows but a one."""
+    rows = [{"period": f"2024-01-0{day}", "segment": "a", "orders": 0, "ci_low": 0, "ci_high": 0} for day in (1, 2)]
+    drawing = draw(panel(**changes), rows, FIELDS)
+    assert (drawing.spec is None, drawing.reason) == (False, "")
+    known = [*rows, {"period": "2024-01-03", "segment": "b", "orders": None}]
+    assert draw(panel(**changes), known, FIELDS).only_zeros.startswith(drawing.only_zeros[:20])
+    one = [*rows, {"period": "2024-01-03", "segment": "b", "orders": 1}]
+    assert draw(panel(**changes), one, FIELDS).only_zeros == ""
+    return drawing.only_zeros
+
+
+@pytest.mark.parametrize("mark", ["line", "area", "bar"])
+def test_zeros_are_said(mark: Any) -> None:
+    """Whatever chart it is: by its values, not by its name."""
+    assert zeros(mark=mark) == "Everything here is zero: 2 days from 2024-01-01 to 2024-01-02."
+    assert zeros(mark=mark, x="segment") == "Everything here is zero."
+    assert zeros(mark=mark, when_zero="No order.") == "No order."
+    cells = {"mark": "heatmap", "x": "period", "y": "segment", "color": "orders"}
+    assert zeros(**cells) == "Everything here is zero: 2 days from 2024-01-01 to 2024-01-02."
+
+
+def test_zeros_of_weeks_and_of_one_month_are_counted_as_such() -> None:
+    weekly = [{**row, "orders": 0} for row in weeks(3)]
+    assert draw(panel(), weekly, FIELDS).only_zeros == "Everything here is zero: 3 weeks from 2024-01-01 to 2024-01-15."
+    monthly = [{"granularity": "month", "period": "2024-01-01", "orders": 0}]
+    said = "Everything here is zero: 1 month from 2024-01-01 to 2024-01-01."
+    assert draw(panel(mark="bar"), monthly, FIELDS).only_zeros == said
+
+
+def test_zero_is_no_emptiness_where_it_says_something() -> None:
+    """An interval around it, a figure, a place on a map, the zeros beside other values."""
+    around = [{"period": "2024-01-01", "rate": 0.0, "ci_low": 0.0, "ci_high": 0.02}]
+    for more in ({"band": ("ci_low", "ci_high")}, {"mark": "bar", "whisker": ("ci_low", "ci_high")}):
+        assert draw(panel(y="rate", **more), around, FIELDS).only_zeros == ""
+    figure = draw(panel(mark="metric", x=None), [{"orders": 0}], FIELDS)
+    assert (figure.only_zeros, figure.tiles[0].value) == ("", 0)
+    assert draw(panel(mark="scatter", x="customers"), [{"customers": 0, "orders": 0}], FIELDS).only_zeros == ""
+    both = [{"period": "2024-01-01", "orders": 0, "customers": 3}]
+    assert draw(panel(y=("orders", "customers")), both, FIELDS).only_zeros == ""
+
+
 def test_where_sort_and_limit() -> None:
     rows = [{"segment": name, "orders": orders} for name, orders in (("a", 1), ("b", 3), ("c", 2))]
     best = draw(panel(mark="table", sort="descending", limit=2, columns=("segment", "orders")), rows, FIELDS)
