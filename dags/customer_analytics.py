@@ -24,7 +24,7 @@ see what would be read and rejected.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, TaskGroup, TriggerRule, dag, get_current_context, task
+from airflow.sdk import CronDataIntervalTimetable, TaskGroup, TriggerRule, dag, get_current_context, task
 
 import configs
 from include.pipeline.from_snapshot import Reference, from_snapshot
@@ -35,7 +35,8 @@ def schedule() -> Any:
     expression = cron()
     if expression is None or expression == "once":
         return expression and "@once"
-    return CronTriggerTimetable(expression, timezone=configs.BUSINESS_TIMEZONE)
+    # With an interval: a backfill reads the days of its own.
+    return CronDataIntervalTimetable(expression, timezone=configs.BUSINESS_TIMEZONE)
 
 
 @task

@@ -16,7 +16,7 @@ from include.dashboards.notes import ensure_notes
 from include.elastic.client import check_elasticsearch, connect
 from include.elastic.indexes import ensure_reports
 from include.elastic.reports import recover_reports
-from include.pipeline.alone import require_alone
+from include.pipeline.alone import require_alone, require_turn
 from include.pipeline.record import recorded
 from include.pipeline.run import run_from_context
 from include.problem import Problem
@@ -50,6 +50,7 @@ def check(context: Context, *, not_beside: str, retry: bool) -> dict[str, Any]:
 
     with recorded(context):
         require_alone(context, not_beside, retry=retry)
+        require_turn(context)
         attempt("parameters", lambda: run_from_context(context))
         elasticsearch = attempt("Elasticsearch", lambda: check_elasticsearch(connect()))
         attempt("staging", lambda: require_writable(configs.STAGING_URL))
