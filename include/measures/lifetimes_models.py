@@ -8,8 +8,8 @@ likelihoods and expectations are those of lifetimes; fitting is not, because its
 the data do not determine a parameter. Here
 
 - customers with the same figures are one row with a weight;
-- BG/NBD and modified BG/NBD start from `purchase_model`'s estimate and, where that put times into cells, go on to the
-  day; Pareto/NBD, whose likelihood costs many times as much, stays with the cells where there are many customers;
+- where times were put into cells, because there are many customers, the fit goes on from there to the day;
+- the likelihood of Pareto/NBD is that of `pareto_nbd`, whose slope is exact and whose digits are all there;
 - parameters stay within bounds. Starts are tried in a fixed order, then the same with a small penalty; the first that
   ends inside the bounds is taken, else the best. What went wrong is in `warnings`, never an exception;
 - `intervals` of the parameters follow from how sharply the likelihood falls off around them (observed information in
@@ -42,14 +42,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize
-from scipy.special import expit, gammaln
+from scipy.special import expit
 from scipy.stats import nbinom, norm
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from include.measures import pareto_nbd
 from include.measures.purchase_model import MOST_PATTERNS, Patterns, fit_purchase_model, log_likelihood, patterns
 
 Floats = npt.NDArray[np.float64]
-BetaKind = Literal["bg_nbd", "modified_bg_nbd"]
 OrderKind = Literal["bg_nbd", "modified_bg_nbd", "pareto_nbd"]
 ORDER_KINDS: dict[OrderKind, str] = {
     "bg_nbd": "BG/NBD",
@@ -63,7 +63,6 @@ PARAMETERS: dict[OrderKind, tuple[str, ...]] = {
 }
 SPEND_PARAMETERS = ("p", "q", "v")
 DAYS = 7  # in the unit of time of the parameters
-PARETO_PATTERNS = 8_000  # its times are put into cells beyond it
 LONGEST_AGE = 10.0  # time is scaled so while fitting
 BOUND = 6.0  # of the logarithm of each parameter, in scaled units
 PENALTIES = (0.0, 1e-3)  # on the squared logarithms of the parameters
@@ -74,9 +73,8 @@ LOWEST_Q = 1.05  # below 1 the Gamma-Gamma model has no mean
 SPEND_PATTERNS = 50_000  # beyond it, mean amounts are rounded to three significant digits
 SPEND_AGREES_WITHIN = 2.0  # a Gamma-Gamma mean further than this factor from the observed one is not believed
 FEWEST_FOR_SPEND = 3
-QUADRATURE_POINTS = 32
 SINGULAR = 1e-5  # the formulas divide by a - 1 and s - 1
-SLOPE_STEP, VALUE_STEP = 1e-4, 1e-2  # of a logarithm, between which slopes, or values, are compared
+SLOPE_STEP = 1e-4  # of a logarithm, between which slopes are compared
 LEAST_CURVATURE = 1e-10  # of the flattest direction beside the sharpest; below it, the likelihood is flat
 
 
@@ -94,12 +92,10 @@ class OrderModel:
         The last of them was `recency_days` after the first, and the first is `age_days` ago.
         """
         x, recency, age = _in_weeks(further_orders, recency_days, age_days)
+        if self.kind == "pareto_nbd":
+            return np.asarray(expit(pareto_nbd.log_odds_alive(x, recency, age, *self._values)), "float64")
         with _quietly():
             alive = np.asarray(self._fitter.conditional_probability_alive(x, recency, age), "float64")
-        lost = ~np.isfinite(alive)
-        if self.kind == "pareto_nbd" and lost.any():
-            stays, left = _stays_or_left(self._values, x[lost], recency[lost], age[lost])
-            alive[lost] = expit(stays - left)
         return np.clip(np.where(np.isfinite(alive), alive, 0.0), 0, 1)
 
     def expected_orders(self, days: float, further_orders: Any, recency_days: Any, age_days: Any) -> Floats:
@@ -275,21 +271,20 @@ def fit_orders(customers: pd.DataFrame, kind: OrderKind, *, start: Mapping[str, 
     if first is None:
         return OrderFit(None, estimate.warnings)
     earlier = [dict(start)] if start else []
+    exact = _weekly(_by_the_day(counted))
     if kind == "pareto_nbd":
         alpha = first.alpha_days / DAYS
         starts = [
             {"r": first.r, "alpha": alpha, "s": 0.5, "beta": alpha},
             {"r": 1.0, "alpha": alpha, "s": 1.0, "beta": alpha},
         ]
-        cells = _weekly(patterns(counted, most=PARETO_PATTERNS))
-        return _fit_pareto(cells, _weekly(_by_the_day(counted)), [*starts, *earlier])
+        return _fit_pareto(_weekly(patterns(counted)), exact, [*starts, *earlier])
     own = {"r": first.r, "alpha": first.alpha_days / DAYS, "a": first.a, "b": first.b}
-    exact = _weekly(_by_the_day(counted))
     if len(exact.number) <= MOST_PATTERNS or estimate.warnings:
         likelihood = log_likelihood(exact, kind, **own)[0]
         curvature = None if estimate.warnings else _order_curvature(exact, kind, own)
         return OrderFit(OrderModel(kind, own, likelihood), _in_our_words(estimate.warnings), curvature)
-    return _fit_by_the_day(exact, kind, [own, *earlier])
+    return _fit_to(exact, kind, [own, *earlier])
 
 
 def fit_spend(customers: pd.DataFrame, *, start: Mapping[str, float] | None = None) -> SpendFit:
@@ -322,7 +317,7 @@ def fit_spend(customers: pd.DataFrame, *, start: Mapping[str, float] | None = No
     bounds = [(-BOUND, BOUND + 2), (float(np.log(LOWEST_Q)), BOUND), (-BOUND, BOUND + 2)]
     starts = [np.log([6.0, 4.0, 0.5]), np.log([1.0, 2.0, 1.0])]
     starts += [_logarithms(start, SPEND_PARAMETERS, {"v": mean})] if start else []
-    done = _minimised(loss, starts, bounds, with_gradient=True)
+    done = _minimised(loss, starts, bounds)
     p, q, v = (float(value) for value in np.exp(done.at))
     found = []
     if not done.inside:
@@ -360,53 +355,28 @@ class _Minimum:
         return self.inside and not self.penalty and not self.still_improving
 
 
-def _fit_by_the_day(exact: Patterns, kind: BetaKind, starts: Sequence[Mapping[str, float]]) -> OrderFit:
-    scaled, scale = _scaled(exact)
+def _fit_pareto(cells: Patterns, exact: Patterns, starts: Sequence[Mapping[str, float]]) -> OrderFit:
+    """Where customers were put into cells, by the day from where these have led."""
+    fit = _fit_to(cells, "pareto_nbd", starts)
+    if len(cells.number) == len(exact.number):
+        return fit
+    assert fit.model is not None
+    return _fit_to(exact, "pareto_nbd", [fit.model.parameters, *starts])
+
+
+def _fit_to(found: Patterns, kind: OrderKind, starts: Sequence[Mapping[str, float]]) -> OrderFit:
+    scaled, scale = _scaled(found)
 
     def loss(logarithms: Floats) -> tuple[float, Floats]:
-        value, slope = log_likelihood(scaled, kind, *np.exp(logarithms))
+        value, slope = _order_likelihood(scaled, kind, np.exp(logarithms))
         return -value, -slope * np.exp(logarithms)
 
-    return _order_fit(exact, kind, loss, starts, scale, lambda own: log_likelihood(exact, kind, **own)[0])
-
-
-def _fit_pareto(found: Patterns, exact: Patterns, starts: Sequence[Mapping[str, float]]) -> OrderFit:
-    """Fitted to the cells; the log-likelihood is by the day, so that it can be compared with other models'."""
-    scaled, scale = _scaled(found)
-    x = scaled.x[scaled.place]
-
-    def loss(logarithms: Floats) -> float:
-        each = _pareto_log_likelihoods(np.exp(logarithms), x, scaled.recency, scaled.age)
-        return -float((scaled.number * each).sum())
-
-    def likelihood(own: Mapping[str, float]) -> float:
-        values = np.array([own[name] for name in PARAMETERS["pareto_nbd"]])
-        with _quietly():
-            each = _pareto_log_likelihoods(values, exact.x[exact.place], exact.recency, exact.age)
-        return float((exact.number * each).sum())
-
-    return _order_fit(found, "pareto_nbd", loss, starts, scale, likelihood)
-
-
-def _order_fit(
-    found: Patterns,
-    kind: OrderKind,
-    loss: Callable[[Any], Any],
-    starts: Sequence[Mapping[str, float]],
-    scale: float,
-    likelihood: Callable[[Mapping[str, float]], float],
-) -> OrderFit:
-    """The model at the minimum of `loss`, which takes logarithms of the parameters in times that `scale` stretched.
-
-    `likelihood` gives the logarithm of that of all customers, times in weeks.
-    """
     names, title = PARAMETERS[kind], ORDER_KINDS[kind]
     units = dict.fromkeys(("alpha", "beta"), 1 / scale)
     done = _minimised(
         loss,
         [_logarithms(start, names, units) for start in starts],
         [(-BOUND, BOUND)] * len(names),
-        with_gradient=kind != "pareto_nbd",
     )
     own = {name: float(value) * units.get(name, 1) for name, value in zip(names, np.exp(done.at), strict=True)}
     warnings = []
@@ -417,19 +387,18 @@ def _order_fit(
     if done.still_improving:
         warnings.append(f"The {title} model was still improving when it stopped: it is a rough guess.")
     curvature = _order_curvature(found, kind, own) if done.certain else None
-    return OrderFit(OrderModel(kind, own, likelihood(own)), warnings, curvature)
+    value = _order_likelihood(found, kind, np.array(list(own.values())))[0]
+    return OrderFit(OrderModel(kind, own, value), warnings, curvature)
 
 
 def _minimised(
     loss: Callable[[Any], Any],
     starts: Sequence[Floats],
     bounds: Sequence[tuple[float, float]],
-    *,
-    with_gradient: bool,
 ) -> _Minimum:
     """The first minimum inside the bounds, over starts and then penalties; else the lowest found.
 
-    `loss` gives a value, or with gradient a value and its slope.
+    `loss` gives a value and its slope.
     """
     low, high = np.array(bounds).T
     best: _Minimum | None = None
@@ -437,9 +406,6 @@ def _minimised(
 
         def penalised(at: Floats, penalty: float = penalty) -> Any:
             extra, slope = penalty * float((at**2).sum()), 2 * penalty * at
-            if not with_gradient:
-                value = float(loss(at)) + extra
-                return value if np.isfinite(value) else NO_VALUE
             value, first = loss(at)
             usable = np.isfinite(value) and np.isfinite(first).all()
             return (float(value) + extra, first + slope) if usable else (NO_VALUE, np.zeros(len(at)))
@@ -451,15 +417,9 @@ def _minimised(
                     penalised,
                     np.clip(start, low, high),
                     method="L-BFGS-B",
-                    jac=True if with_gradient else "3-point",
+                    jac=True,
                     bounds=bounds,
-                    # Slopes by differences have noise, which a finer tolerance would chase for ever.
-                    options={
-                        "maxiter": MOST_STEPS,
-                        "maxfun": MOST_EVALUATIONS,
-                        "ftol": 1e-13 if with_gradient else 1e-11,
-                        "gtol": 1e-7 if with_gradient else 1e-6,
-                    },
+                    options={"maxiter": MOST_STEPS, "maxfun": MOST_EVALUATIONS, "ftol": 1e-13, "gtol": 1e-7},
                 )
             value = float(done.fun)
             inside = bool(value < NO_VALUE and (done.x > low + 0.01).all() and (done.x < high - 0.01).all())
@@ -500,68 +460,23 @@ def _standard_errors(curvature: Floats) -> Floats:
 def _order_curvature(found: Patterns, kind: OrderKind, parameters: Mapping[str, float]) -> Callable[[], Floats]:
     """What computes the curvature at these parameters, times of both in weeks."""
     at = np.log([parameters[name] for name in PARAMETERS[kind]])
-    if kind == "pareto_nbd":
-        x = found.x[found.place]
-
-        def value(logarithms: Floats) -> float:
-            each = _pareto_log_likelihoods(np.exp(logarithms), x, found.recency, found.age)
-            return -float((found.number * each).sum())
-
-        return partial(_curvature_of_value, value, at)
 
     def slope(logarithms: Floats) -> Floats:
-        return np.asarray(-log_likelihood(found, kind, *np.exp(logarithms))[1] * np.exp(logarithms), "float64")
+        return np.asarray(-_order_likelihood(found, kind, np.exp(logarithms))[1] * np.exp(logarithms), "float64")
 
     return partial(_curvature_of_slope, slope, at)
+
+
+def _order_likelihood(found: Patterns, kind: OrderKind, parameters: Floats) -> tuple[float, Floats]:
+    """The log-likelihood of all customers and its slope in the parameters."""
+    if kind == "pareto_nbd":
+        return pareto_nbd.log_likelihood(found, *parameters)
+    return log_likelihood(found, kind, *parameters)
 
 
 def _curvature_of_slope(slope: Callable[[Floats], Floats], at: Floats) -> Floats:
     steps = SLOPE_STEP * np.eye(len(at))
     return np.array([(slope(at + step) - slope(at - step)) / (2 * SLOPE_STEP) for step in steps])
-
-
-def _curvature_of_value(value: Callable[[Floats], float], at: Floats) -> Floats:
-    """The second derivatives by differences: four values for each pair of parameters, two for each by itself."""
-    steps = VALUE_STEP * np.eye(len(at))
-    found = np.zeros((len(at), len(at)))
-    middle = value(at)
-    for row, one in enumerate(steps):
-        found[row, row] = (value(at + one) - 2 * middle + value(at - one)) / VALUE_STEP**2
-        for column, other in enumerate(steps[:row]):
-            corners = value(at + one + other) - value(at + one - other) - value(at - one + other)
-            found[row, column] = found[column, row] = (corners + value(at - one - other)) / (4 * VALUE_STEP**2)
-    return found
-
-
-def _pareto_log_likelihoods(parameters: Floats, x: Floats, recency: Floats, age: Floats) -> Floats:
-    """Those of lifetimes; by quadrature where its hypergeometric functions overflow or cancel out."""
-    r, alpha, s, beta = parameters
-    found = _lifetimes().ParetoNBDFitter._conditional_log_likelihood((r, alpha, s, beta), x, recency, age)
-    each = np.asarray(found, "float64")
-    lost = ~np.isfinite(each)
-    if lost.any():
-        shared = gammaln(r + x[lost]) - gammaln(r) + r * np.log(alpha) + s * np.log(beta)
-        each[lost] = shared + np.logaddexp(*_stays_or_left(parameters, x[lost], recency[lost], age[lost]))
-    return each
-
-
-def _stays_or_left(parameters: Floats, x: Floats, recency: Floats, age: Floats) -> tuple[Floats, Floats]:
-    """The logarithms of both parts of a customer's likelihood: that they stay, that they have left.
-
-    The second is the integral of s (alpha + t)^-(r + x) (beta + t)^-(s + 1) over t from recency to age. In
-    w = ((alpha + t) / (alpha + recency))^(1 - r - x), only the last factor is left to integrate, and it is smooth.
-    """
-    r, alpha, s, beta = parameters
-    stays = -(r + x) * np.log(alpha + age) - s * np.log(beta + age)
-    power = np.where(np.abs(r + x - 1) < SINGULAR, SINGULAR, r + x - 1)[:, None]
-    since = (alpha + recency)[:, None]
-    points, weights = np.polynomial.legendre.leggauss(QUADRATURE_POINTS)
-    with np.errstate(all="ignore"):
-        end = ((alpha + age)[:, None] / since) ** -power
-        time = since * (end + (1 - end) * (points + 1) / 2) ** (-1 / power) - alpha
-        integral = (weights / 2 * (beta + time) ** -(s + 1)).sum(axis=1) * ((1 - end) / power)[:, 0]
-        left = np.log(s) - power[:, 0] * np.log(since[:, 0]) + np.log(integral)
-    return stays, np.where(np.isfinite(left), left, -np.inf)
 
 
 def _by_the_day(counted: pd.DataFrame) -> Patterns:
