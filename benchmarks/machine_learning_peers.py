@@ -23,11 +23,11 @@ with warnings.catch_warnings():
 SEGMENTS = range(3, 9)
 STARTS = 4
 SILHOUETTE_CUSTOMERS = 1_000
-FITTERS = {"bg_nbd": "BetaGeoFitter", "modified_bg_nbd": "ModifiedBetaGeoFitter"}
+FITTERS = {"bg_nbd": "BetaGeoFitter", "modified_bg_nbd": "ModifiedBetaGeoFitter", "pareto_nbd": "ParetoNBDFitter"}
 
 
 def lifetimes_parameters(customers: pd.DataFrame, kind: str) -> dict[str, float]:
-    """r, alpha, a and b of plain lifetimes, times in weeks."""
+    """Of plain lifetimes with its own tolerance, times in weeks."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitter = getattr(lifetimes, FITTERS[kind])()

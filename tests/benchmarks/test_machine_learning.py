@@ -51,12 +51,13 @@ def test_every_analysis_is_measured(small: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_lifetimes_finds_the_same_parameters(kind: Any) -> None:
-    customers = machine_learning.customers(30_000)
+    customers = machine_learning.customers(10_000)
     ours = fit_orders(customers.assign(number=1), kind).model
     assert ours is not None
     assert ours.parameters == pytest.approx(lifetimes_parameters(customers, kind), rel=1e-3)
     facts = [machine_learning.run(case_of(f"fitting {kind}"), name, Path()).facts for name in (FIT, LIFETIMES)]
     assert facts[0] == pytest.approx(facts[1], rel=1e-3)
+    assert case_of(f"fitting {kind}").contenders == (FIT, LIFETIMES)
 
 
 def test_both_find_the_planted_outliers() -> None:
