@@ -118,6 +118,11 @@ class OrderModel:
             )
         return np.clip(np.where(np.isfinite(found), found, limit), 0, limit)
 
+    def median_orders(self, days: float, further_orders: Any, recency_days: Any, age_days: Any) -> Floats:
+        """The number of order days of each such customer in the next `days` days that is as often passed as missed."""
+        own = further_orders, recency_days, age_days
+        return self.spread(self.expected_orders(days, *own), self.probability_alive(*own), further_orders).quantile(0.5)
+
     def expected_orders_of_new(self, days: Any) -> Floats:
         """Order days expected of somebody within so many days after the first order."""
         time = np.atleast_1d(np.asarray(days, "float64")) / DAYS
