@@ -28,7 +28,8 @@ from include.problem import Problem
 
 FAMILIES = tuple(page.TITLES)
 SUFFIXES = {"k": 1_000, "m": 1_000_000}
-BULK_SIZE = 100_000
+ONE_SIZE = ("bulk", "page_load")  # families whose work is the same however large the shop is
+SMALL = 100_000
 
 
 def main() -> int:
@@ -78,7 +79,7 @@ def measure_all(
     done: list[dict[str, Any]] = []
     for family in only:
         module = import_module(f"benchmarks.{family}")
-        for size in (min((BULK_SIZE, *sizes)),) if family == "bulk" else sizes:
+        for size in (min((SMALL, *sizes)),) if family in ONE_SIZE else sizes:
             place = folder / str(size)
             keep_apart(place)
             shop(place, size)

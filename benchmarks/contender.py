@@ -16,7 +16,7 @@ def main() -> int:
     family = import_module(f"benchmarks.{case.family}")
     # A task finds them imported; a peer's module imports its own library.
     if asked["contender"] in (case.ours, *case.also_ours):
-        for name in LIBRARIES:
+        for name in getattr(family, "LIBRARIES", LIBRARIES):
             import_module(name)
     outcome = family.run(case, asked["contender"], Path(asked["folder"]))
     Path(sys.argv[2]).write_text(json.dumps(asdict(outcome)), encoding="utf-8")

@@ -89,7 +89,7 @@ def measured(
 
 
 def record(case: Case, runs: dict[str, list[tuple[Outcome, float]]]) -> dict[str, Any]:
-    """What results.json keeps of a case: per contender the runs, their median, and the ratio of ours to it."""
+    """What results.json keeps of a case: per contender its runs, medians of seconds and facts, its ratio to ours."""
     medians = {name: statistics.median(one.seconds for one, _ in mine) for name, mine in runs.items()}
     return {
         **{name: value for name, value in asdict(case).items() if name != "contenders"},
@@ -101,7 +101,7 @@ def record(case: Case, runs: dict[str, list[tuple[Outcome, float]]]) -> dict[str
                 "rows_per_second": round(mine[-1][0].rows / medians[name]),
                 "peak_memory_mb": round(max(peak for _, peak in mine)),
                 "ours_is_times_as_fast": round(medians[name] / medians[case.ours], 2),
-                "facts": mine[-1][0].facts,
+                "facts": {name: statistics.median(one.facts[name] for one, _ in mine) for name in mine[-1][0].facts},
             }
             for name, mine in runs.items()
         },

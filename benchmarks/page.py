@@ -24,6 +24,7 @@ TITLES = {
     "analyses": "Analyses",
     "machine_learning": "Machine learning",
     "pipeline": "The whole DAG",
+    "page_load": "The page",
 }
 HEAD = """\
 <!-- Written by `make bench` from benchmarks/results.json; do not edit. -->
@@ -90,13 +91,24 @@ def _table(sizes: list[dict[str, Any]]) -> str:
                 f"| {one['sessions']:,} | {name}{role} | {found['median_seconds']:.2f}{spread} | "
                 f"{found['rows_per_second']:,} | {ratio} | {found['peak_memory_mb']:,} MB |"
             )
-        facts = one["contenders"][one["ours"]]["facts"]
+        facts = {} if one["detail"].get("facts_of_all") else one["contenders"][one["ours"]]["facts"]
         said = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in facts.items())
         told.append(
             f"- {one['sessions']:,}: measured {one['measured_at'][:10]}, load average just before "
             f"{one['load_average']:.1f}{f'; of ours: {said}' if said else ''}."
         )
-    return "\n".join([*lines, "", *told]) + "\n"
+    tables = ["\n" + _table_of_facts(one["contenders"]) for one in sizes if one["detail"].get("facts_of_all")]
+    return "\n".join([*lines, "", *told, *tables]) + "\n"
+
+
+def _table_of_facts(contenders: dict[str, Any]) -> str:
+    """A row per contender; what one of them has not is left empty."""
+    names = list(dict.fromkeys(name for found in contenders.values() for name in found["facts"]))
+    lines = [f"| | {' | '.join(name.replace('_', ' ') for name in names)} |", "|---|" + "--:|" * len(names)]
+    for contender, found in contenders.items():
+        values = [f"{found['facts'][name]:,}" if name in found["facts"] else "" for name in names]
+        lines.append(f"| {contender} | {' | '.join(values)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _scaling(found: list[dict[str, Any]]) -> str:

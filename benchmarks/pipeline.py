@@ -49,7 +49,7 @@ def run(case: Case, contender: str, folder: Path) -> Outcome:
     place = shop(folder, case.sessions)
     var_dir = folder / "run"
     shutil.rmtree(var_dir, ignore_errors=True)
-    ports = {name: str(_free_port()) for name in ("AIRFLOW_PORT", "ELASTICSEARCH_PORT")}
+    ports = {name: str(free_port()) for name in ("AIRFLOW_PORT", "ELASTICSEARCH_PORT")}
     begun = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "include.launch", "--data", str(place), "--once"],
@@ -104,7 +104,8 @@ def _instant(text: str) -> datetime:
     return datetime.fromisoformat(re.sub(r"(\.\d{6}).*$", r"\1", text)).replace(tzinfo=UTC)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

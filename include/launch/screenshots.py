@@ -33,6 +33,7 @@ WIDE, NARROW = (1500, 1000), (390, 844)
 PAGE = "customer-analytics"
 QUARANTINE = "quarantine"
 MILLISECONDS_TO_LOAD = 60_000
+BROWSER_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -62,11 +63,11 @@ class Product:
 
 
 @contextmanager
-def running(data: str, folder: Path) -> Iterator[Product]:
+def running(data: str, folder: Path, **settings: str) -> Iterator[Product]:
     """The product with `data` loaded, as `make run` starts it; stopped afterwards. Its files stay in `folder`."""
     command = [sys.executable, "-m", "include.launch", "--data", data]
-    settings = {"VAR_DIR": str(folder), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=subprocess.PIPE, text=True)
+    shown = {"VAR_DIR": str(folder), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, env={**os.environ, **shown, **settings}, stdout=subprocess.PIPE, text=True)
     try:
         yield _when_loaded(data, process)
     finally:
@@ -159,10 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=browser_path(),
-                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-            )
+            browser = playwright.chromium.launch(executable_path=browser_path(), args=BROWSER_ARGUMENTS)
             for data in asked.data.split(","):
                 with running(data, (asked.folder / ".loaded" / data).resolve()) as product:
                     count = take_all(browser, product, data, asked.folder / data)

@@ -43,6 +43,12 @@ def test_a_record_holds_medians_spread_ratios_and_the_largest_peak() -> None:
     assert (a["ours_is_times_as_fast"], b["ours_is_times_as_fast"], b["facts"]) == (1.0, 3.0, {"x": 1.0})
 
 
+def test_a_record_holds_the_median_of_each_fact() -> None:
+    runs = [(Outcome(1.0, 10, {"bytes": size, "x": 0.5}), 1.0) for size in (7, 900, 8)]
+    found = record(case_of(), {"a": runs, "b": runs[:1]})["contenders"]
+    assert (found["a"]["facts"], found["b"]["facts"]) == ({"bytes": 8, "x": 0.5}, {"bytes": 7, "x": 0.5})
+
+
 def test_contenders_take_turns_each_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = prepared(extraction.CSV, tmp_path, monkeypatch)
     told: list[str] = []
