@@ -1,11 +1,11 @@
 # This project's image: Airflow, its providers and the pipeline, from the pinned requirements.
-FROM python:3.12-slim-bookworm AS packages
+FROM python:3.11-slim-bookworm AS packages
 RUN pip install --no-cache-dir uv==0.13.9 && python -m venv /opt/venv
 COPY deploy/requirements.lock /tmp/requirements.lock
 # Compiled here: who runs the image may not write into /opt/venv, and would compile every module at every start.
 RUN uv pip install --no-cache --compile-bytecode --python /opt/venv/bin/python -r /tmp/requirements.lock
 
-FROM python:3.12-slim-bookworm
+FROM python:3.11-slim-bookworm
 RUN useradd --uid 50000 --gid 0 --create-home airflow \
     && mkdir -p /opt/airflow /var/lib/customer-analytics \
     && chown -R airflow:0 /opt/airflow /var/lib/customer-analytics

@@ -17,6 +17,7 @@ import configs
 RESULTS = Path(__file__).resolve().parent / "results.json"
 PAGE = "docs/benchmarks.md"
 TITLES = {
+    "simulated_shop": "Simulated shop",
     "bulk": "Bulk writer",
     "extraction": "Extraction",
     "csv_to_parquet": "CSV to staged Parquet",

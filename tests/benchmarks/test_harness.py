@@ -17,7 +17,7 @@ import pytest
 
 import configs
 from benchmarks import __main__ as runner
-from benchmarks import analyses, bulk, csv_to_parquet, extraction, machine, page, quality_gate
+from benchmarks import analyses, bulk, csv_to_parquet, extraction, machine, page, quality_gate, simulated_shop
 from benchmarks.measure import Case, MeasurementFailed, MemorySampler, Outcome, apart, environment, measured, record
 from benchmarks.pipeline import seconds_covered
 from benchmarks.scaling import exponent, scaling
@@ -82,6 +82,13 @@ def test_csv_to_parquet_accounts_for_every_row(tmp_path: Path) -> None:
     ours, polars = (found[name] for name in case.contenders)
     assert ours.rows == polars.rows > TINY
     assert set(ours.facts) == {"extract_seconds", "validate_seconds", "merge_seconds"}
+
+
+def test_the_shop_that_is_written_has_the_bytes_that_are_copied(tmp_path: Path) -> None:
+    (case,) = simulated_shop.cases(TINY)
+    ours, copied = (apart(case, name, tmp_path)[0] for name in case.contenders)
+    assert ours.facts == copied.facts
+    assert ours.rows == copied.rows == TINY
 
 
 def test_the_gate_and_great_expectations_alone_judge_the_same_rows(tmp_path: Path) -> None:
