@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.schemas.rules import given, text_of
-from include.schemas.source_kinds import DIMENSION_PREFIX, ColumnType
+from include.schemas.source_kinds import ACTION_PREFIX, DIMENSION_PREFIX, ColumnType
 from include.sources.blanks import empty, may_begin_blank, may_end_blank, null_where
 from include.sources.csv_format import ISO_DATE
 from include.sources.definition import EPOCHS, ColumnMapping, Source, ValueFormat
@@ -47,7 +47,10 @@ def column_types(source: Source) -> dict[str, ColumnType]:
     types: dict[str, ColumnType] = {one.name: one.type for one in source.kind.columns if one.name in source.columns}
     if source.kind.name == "products":
         types["quantity"] = "number"
-    types |= {name: kind for name, (kind, _) in source.typed_columns.items() if name not in types}
+    single = {name: kind for name, (kind, _) in source.typed_columns.items() if name not in types}
+    types |= {name: kind for name, kind in single.items() if name.startswith(DIMENSION_PREFIX)}
+    types |= {ACTION_PREFIX + one.name: one.type for one in source.actions}
+    types |= single
     return types | {DIMENSION_PREFIX + name: "text" for name in source.constants}
 
 
@@ -97,6 +100,8 @@ def select_list(source: Source, options: ValueFormat, raw: pa.Schema) -> str:
         mapping = source.columns.get(name)
         if mapping is None and name in source.typed_columns:
             mapping = ColumnMapping(columns=(source.typed_columns[name][1],))
+        if mapping is None and name in source.conditions:
+            mapping = ColumnMapping(condition=source.conditions[name])
         if mapping is None:
             value, has = constants.get(name, "1.0"), "true"
         else:
@@ -124,8 +129,10 @@ def _mapped(
         column, operand = mapping.condition.column, mapping.condition.operand
         if mapping.condition.operator == "not_empty":
             return f"{_text(column)} IS NOT NULL", "true"
+        texts = operand if isinstance(operand, tuple) else (str(operand),)
+        if mapping.condition.operator == "contains":
+            return _contains(column, texts), "true"
         if mapping.condition.operator == "is":
-            texts = operand if isinstance(operand, tuple) else (str(operand),)
             listed = ", ".join(literal(text) for text in texts)
             return f"coalesce({_text(column)} IN ({listed}), false)", "true"
         number = _converted(column, "number", options, raw, name)
@@ -136,6 +143,23 @@ def _mapped(
     prefix = [] if mapping.prefix is None else [literal(mapping.prefix)]
     joined = " || '-' || ".join([*prefix, *map(_text, mapping.columns)])  # empty where any part is
     return joined, f"({joined}) IS NOT NULL"
+
+
+def _contains(column: str, texts: tuple[str, ...]) -> str:
+    """SQL: whether a JSON list holds one of the texts, or a JSON object says of one of them that it is true.
+
+    Empty where the text is neither a list nor an object. JSON's own null is an empty value.
+    """
+    text = _text(column)
+    parsed = f"TRY_CAST({text} AS JSON)"
+    listed = ", ".join(literal(one) for one in texts)
+    is_listed = f"list_has_any(json_extract_string({parsed}, '$[*]'), [{listed}])"
+    pointers = [literal("/" + one.replace("~", "~0").replace("/", "~1")) for one in texts]  # RFC 6901
+    is_true = [f"coalesce(TRY_CAST(json_extract_string({parsed}, {one}) AS BOOLEAN), false)" for one in pointers]
+    return (
+        f"CASE WHEN {text} IS NULL THEN false ELSE CASE json_type({parsed}) WHEN 'ARRAY' THEN {is_listed} "
+        f"WHEN 'OBJECT' THEN {' OR '.join(is_true)} WHEN 'NULL' THEN false END END"
+    )
 
 
 def _converted(column: str, kind: ColumnType, options: ValueFormat, raw: pa.Schema, name: str) -> str:

@@ -53,8 +53,11 @@ plus the sessions outside the period that a run asked for.
   skips moves on by what was skipped; of one that occurs twice it is the second. Instants are stored in UTC, to the
   microsecond.
 - Several columns joined to one id are empty where any of them is.
-- A condition (`is`, `greater_than`, `not_empty`) is false for an empty value. `is` compares the text exactly;
-  `greater_than` of something that is no number is not a boolean.
+- A condition (`is`, `greater_than`, `not_empty`, `contains`) is false for an empty value. `is` compares the text
+  exactly; `greater_than` of something that is no number is not a boolean.
+- `contains` reads JSON. Of a list it is true where an element is exactly the text; a number in it counts as its digits.
+  Of an object it is true where the value of that key is `true` (or counts as true by the table above). `null` is empty.
+  A text that is neither a list nor an object, such as `viewed` or `{{viewed}}`, is not a boolean.
 
 ## Rules
 

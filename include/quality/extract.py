@@ -271,6 +271,8 @@ def _theirs(source: Source, column: str) -> str:
     """The user's name of one of our columns; our own where several fill it."""
     if column in source.typed_columns:
         return source.typed_columns[column][1]
+    if column in source.conditions:
+        return source.conditions[column].column
     mapping = source.columns.get(column)
     return mapping.needs[0] if mapping and len(mapping.needs) == 1 else column
 

@@ -12,6 +12,7 @@ from include.sources.problems import SourceError
 
 TIMES = {"timestamptz": True, "timestamp": False, "date": False}  # whether it has a time zone
 NEWEST_TIMEOUT_SECONDS = 10  # `check` gives up asking for the newest change then: without an index it reads all rows
+UNKNOWN_TYPE = "type {}"  # with its number
 INTEGERS = ("int2", "int4", "int8")
 
 
@@ -21,7 +22,7 @@ def type_name(code: int) -> str:
 
     known = adapters.types.get(code)
     if known is None:
-        return f"type {code}"
+        return UNKNOWN_TYPE.format(code)
     return f"{known.name}[]" if known.array_oid == code else known.name
 
 

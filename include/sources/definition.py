@@ -22,8 +22,8 @@ from include.problem import Problem
 from include.schemas.source_kinds import ACTION_PREFIX, DIMENSION_PREFIX, SOURCE_KINDS, Column, ColumnType, SourceKind
 
 CONNECTORS = ("csv", "postgres", "bigquery", "redshift")
-Operator = Literal["is", "greater_than", "not_empty"]
-OPERATORS: tuple[Operator, ...] = ("is", "greater_than", "not_empty")
+Operator = Literal["is", "greater_than", "not_empty", "contains"]
+OPERATORS: tuple[Operator, ...] = ("is", "greater_than", "not_empty", "contains")
 CHANGED_AT = "changed_at"
 ISO = "iso"  # written in sources.yaml for dates like 2024-12-31 or 2024-12-31T23:59:59Z
 EPOCHS = ("epoch", "epoch_ms")
@@ -60,7 +60,8 @@ class SourcesError(Problem):
 
 @dataclass(frozen=True)
 class Condition:
-    """A boolean made from one column: `is` any of the texts, `greater_than` the number, or `not_empty`."""
+    """A boolean made from one column: `is` any of the texts, `greater_than` the number, `not_empty`, or a list that
+    `contains` any of the texts."""
 
     column: str
     operator: Operator
@@ -86,11 +87,13 @@ class ColumnMapping:
 
 @dataclass(frozen=True)
 class Action:
-    """A step of the funnel: `column` is theirs and holds a boolean or the instant at which it happened."""
+    """A step of the funnel: `column` is theirs and holds a boolean or the instant at which it happened, or what the
+    `condition` makes a boolean of."""
 
     name: str
     column: str
     type: ColumnType
+    condition: Condition | None = None
 
 
 class ValueFormat(Protocol):
@@ -181,18 +184,23 @@ class Source:
         dimensions: dict[str, tuple[ColumnType, str]] = {
             DIMENSION_PREFIX + name: ("text", column) for name, column in self.dimensions.items()
         }
-        actions = {ACTION_PREFIX + one.name: (one.type, one.column) for one in self.actions}
+        actions = {ACTION_PREFIX + one.name: (one.type, one.column) for one in self.actions if not one.condition}
         changed: dict[str, tuple[ColumnType, str]] = (
             {CHANGED_AT: ("instant", self.changed_at)} if self.changed_at else {}
         )
         return single | dimensions | actions | changed
 
     @property
+    def conditions(self) -> dict[str, Condition]:
+        """Our landed names of what a condition makes."""
+        columns = {name: mapping.condition for name, mapping in self.columns.items() if mapping.condition}
+        return columns | {ACTION_PREFIX + one.name: one.condition for one in self.actions if one.condition}
+
+    @property
     def number_columns(self) -> tuple[str, ...]:
         """Their columns that hold amounts or numbers, those compared in a condition among them."""
         typed = [column for kind, column in self.typed_columns.values() if kind in ("money", "number")]
-        conditions = [mapping.condition for mapping in self.columns.values() if mapping.condition]
-        compared = [condition.column for condition in conditions if condition.operator == "greater_than"]
+        compared = [one.column for one in self.conditions.values() if one.operator == "greater_than"]
         return tuple(dict.fromkeys([*typed, *compared]))
 
 
@@ -563,7 +571,6 @@ class _Reader:
         """A constant or a condition."""
         before = len(self.mistakes)
         entries = self.mapping(place, value, ("constant", "column", *OPERATORS))
-        operators = [operator for operator in OPERATORS if operator in entries]
         if "constant" in entries:
             constant = entries["constant"]
             number = isinstance(constant, (int, float)) and not isinstance(constant, bool)
@@ -581,6 +588,12 @@ class _Reader:
                 place, f"{column.name} is no yes-or-no column, so no condition can make it; name one of your columns"
             )
             return None
+        condition = self.condition(place, entries)
+        return ColumnMapping(condition=condition) if condition and len(self.mistakes) == before else None
+
+    def condition(self, place: str, entries: dict[str, Any]) -> Condition | None:
+        before = len(self.mistakes)
+        operators = [operator for operator in OPERATORS if operator in entries]
         if "column" not in entries or len(operators) != 1:
             self.wrong(place, f"a condition has a column and exactly one of {', '.join(OPERATORS)}")
             return None
@@ -588,10 +601,10 @@ class _Reader:
         operand = self.operand(f"{place}.{operators[0]}", operators[0], entries[operators[0]])
         if name is None or operand is None or len(self.mistakes) > before:
             return None
-        return ColumnMapping(condition=Condition(name, operators[0], operand))
+        return Condition(name, operators[0], operand)
 
     def operand(self, place: str, operator: Operator, value: object) -> tuple[str, ...] | float | bool | None:
-        if operator == "is":
+        if operator in ("is", "contains"):
             values = value if isinstance(value, list) else [value]
             texts = [self.text(f"{place}[{number}]", one) for number, one in enumerate(values, start=1)]
             if not texts:
@@ -663,7 +676,8 @@ class _Reader:
         for number, item in enumerate(value, start=1):
             action = self.action(f"{place}[{number}]", item, kind.action_type)
             if action and self.named(f"{place}[{number}]", action.name, found, "action"):
-                if action.column in (other.column for other in found.values()):
+                made_of = (action.column, action.condition)
+                if made_of in ((other.column, other.condition) for other in found.values()):
                     self.wrong(f"{place}[{number}]", f"your column {action.column} already makes another action")
                 found[action.name] = action
         return tuple(found.values())
@@ -672,11 +686,17 @@ class _Reader:
         if not isinstance(value, dict):
             name = self.text(place, value)
             return Action(name, name, default) if name else None
-        entries = self.mapping(place, value, ("name", "column", "type"))
+        entries = self.mapping(place, value, ("name", "column", "type", *OPERATORS))
         if "name" not in entries:
             self.wrong(place, "an action needs a name")
             return None
         name = self.text(f"{place}.name", entries["name"])
+        if not {*OPERATORS}.isdisjoint(entries):
+            if "type" in entries:
+                self.wrong(f"{place}.type", "a condition makes a yes or no; remove the type")
+                return None
+            condition = self.condition(place, entries)
+            return Action(name, condition.column, "boolean", condition) if name and condition else None
         column = self.text(f"{place}.column", entries.get("column", name)) if name or "column" in entries else None
         types: dict[object, ColumnType] = {"boolean": "boolean", "timestamp": "instant"}
         wanted = entries.get("type")

@@ -24,7 +24,14 @@ from include.sources.database_problems import (
     database_problem,
     no_connection,
 )
-from include.sources.database_types import NEWEST_TIMEOUT_SECONDS, TIMES, arrow_type, refuse_same_names, type_name
+from include.sources.database_types import (
+    NEWEST_TIMEOUT_SECONDS,
+    TIMES,
+    UNKNOWN_TYPE,
+    arrow_type,
+    refuse_same_names,
+    type_name,
+)
 from include.sources.definition import DatabaseOptions, Source
 from include.sources.raw_batch import (
     BATCH_BYTES,
@@ -40,7 +47,7 @@ from include.sources.source_check import SourceCheck
 PARSERS = 1  # batches parsed while the next one is received
 
 if TYPE_CHECKING:
-    from psycopg import Column, Connection
+    from psycopg import Connection
     from psycopg.sql import Composable
 
 
@@ -64,8 +71,8 @@ def read_postgres(
         types = {}
         for column, kinds in uses(source).items():
             one = there[found[column]]
-            types[column] = arrow_type(type_name(one.type_code), kinds, precision=one.precision, scale=one.scale)
-        times = {one: TIMES[name] for one in found if (name := type_name(there[found[one]].type_code)) in TIMES}
+            types[column] = arrow_type(one.type, kinds, precision=one.precision, scale=one.scale)
+        times = {column: TIMES[there[name].type] for column, name in found.items() if there[name].type in TIMES}
         limits = bounds(source, times, start=start, end=end, changed_since=changed_since)
         select = _select(source, there, found, limits, times)
         without_encoding = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
@@ -91,7 +98,7 @@ def check_postgres(source: Source) -> SourceCheck:
         plan = connection.execute(SQL("EXPLAIN (FORMAT JSON) {}").format(select)).fetchone()
         newest = source.changed_at or date_column(source)
         value = None
-        if newest and type_name(there[found[newest]].type_code) in TIMES:
+        if newest and there[found[newest]].type in TIMES:
             try:
                 with connection.transaction():
                     connection.execute(SQL(f"SET LOCAL statement_timeout = '{NEWEST_TIMEOUT_SECONDS}s'"))
@@ -108,7 +115,7 @@ def check_postgres(source: Source) -> SourceCheck:
             unused_columns=tuple(name for name in there if name not in found.values()),
             options=DatabaseOptions(timezone=source.timezone),
             rows=int(plan[0][0]["Plan"]["Plan Rows"]) if plan else None,
-            types={column: type_name(there[name].type_code) for column, name in found.items()},
+            types={column: there[name].type for column, name in found.items()},
             newest=value,
         )
 
@@ -138,18 +145,33 @@ def _relation(source: Source) -> Composable:
     return SQL("({}\n) AS source").format(SQL(query))  # the query is the user's own
 
 
-def _described(connection: Connection[Any], source: Source) -> dict[str, Column]:
+@dataclass(frozen=True)
+class _Column:
+    """A column of a table or query as the server describes it."""
+
+    type: str
+    precision: int | None
+    scale: int | None
+
+
+def _described(connection: Connection[Any], source: Source) -> dict[str, _Column]:
     """The columns of the table or query, by name."""
     from psycopg.sql import SQL
 
     columns = connection.execute(SQL("SELECT * FROM {} LIMIT 0").format(_relation(source))).description or []
     refuse_same_names(source, [column.name for column in columns])
-    return {column.name: column for column in columns}
+    names = {column.type_code: type_name(column.type_code) for column in columns}
+    # A type of the database's own (an enum) and lists of it have a name only there.
+    unknown = [code for code, name in names.items() if name == UNKNOWN_TYPE.format(code)]
+    if unknown:
+        asked = "SELECT oid::bigint, format_type(oid, NULL) FROM pg_catalog.pg_type WHERE oid = ANY(%s)"
+        names |= dict(connection.execute(asked, [unknown]).fetchall())
+    return {one.name: _Column(names[one.type_code], one.precision, one.scale) for one in columns}
 
 
 def _select(
     source: Source,
-    there: dict[str, Column],
+    there: dict[str, _Column],
     found: dict[str, str],
     limits: list[tuple[str, str, datetime]],
     times: dict[str, bool],
@@ -160,8 +182,13 @@ def _select(
     kinds = uses(source)
     columns = []
     for column, name in found.items():
-        is_text = type_name(there[name].type_code) == "bool" and kinds[column] != {"boolean"}
-        columns.append(SQL("{}::text" if is_text else "{}").format(Identifier(name)))
+        kind = there[name].type
+        written = "{}"
+        if kind.endswith("[]"):
+            written = "to_json({})::text"  # as the other databases write a list
+        elif kind == "bool" and kinds[column] != {"boolean"}:
+            written = "{}::text"
+        columns.append(SQL(written).format(Identifier(name)))
     conditions: list[Composable] = []
     for column, comparison, value in limits:
         bound = SQL("{} AT TIME ZONE 'UTC'").format(Literal(value)) if times[column] else Literal(value)

@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from typing import NoReturn
 
 from include.schemas.source_kinds import ColumnType
-from include.sources.definition import Source, nearest
+from include.sources.definition import Operator, Source, nearest
 from include.sources.problems import SourceError
 
 MARGIN = timedelta(days=2)  # a day lasts from one zone's midnight to another's; the exact period is cut out later
@@ -24,13 +24,19 @@ def uses(source: Source) -> dict[str, frozenset[ColumnType]]:
     found: dict[str, set[ColumnType]] = {column: set() for column in source.needed_columns}
     for kind, column in source.typed_columns.values():
         found[column].add(kind)
-    compared: dict[str, ColumnType | None] = {"is": "text", "greater_than": "number", "not_empty": None}
+    compared: dict[Operator, ColumnType | None] = {
+        "is": "text",
+        "greater_than": "number",
+        "not_empty": None,
+        "contains": "text",
+    }
     for mapping in source.columns.values():
         if len(mapping.columns) > 1:
             for column in mapping.columns:
                 found[column].add("text")
-        if mapping.condition and (kind_of := compared[mapping.condition.operator]):
-            found[mapping.condition.column].add(kind_of)
+    for condition in source.conditions.values():
+        if kind_of := compared[condition.operator]:
+            found[condition.column].add(kind_of)
     return {column: frozenset(kinds) for column, kinds in found.items()}
 
 

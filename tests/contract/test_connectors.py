@@ -1,5 +1,6 @@
 """Every connector against the same contract: the same data give the same landed rows, byte for byte, as from CSV."""
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -158,4 +159,73 @@ def test_the_same_data_are_staged_the_same_byte_for_byte(
         assert landed[0].equals(landed[1]), kind
     expected = staged(from_files, tmp_path / "staged files", monkeypatch)
     assert len(expected) >= 4
+    assert staged(from_database, tmp_path / "staged database", monkeypatch) == expected
+
+
+# ── several actions in one column ───────────────────────────────────────────────────────────────────────────────────
+EVENTS: list[Any] = [["viewed", "paid"], ["paid"], ["viewed ", "a, b", 'ünï – "客"', "it's"], [], None]
+OBJECTS: list[Any] = [{"viewed": True, "paid": False}, {"it's": True, 'ünï – "客"': 1}, {}, "viewed", 7, ["viewed"]]
+LISTS = {
+    "postgres": ("text[]", "step[]", "jsonb"),
+    "redshift": ("json",),  # as which SUPER comes from the stand-in
+    "redshift_unload": ("json",),
+    "bigquery": ("VARCHAR[]", "json"),
+    "csv_on_disk": ("text",),
+    "csv_on_s3": ("text",),
+    "csv_on_gcs": ("text",),
+}
+WITH_ACTIONS = {
+    **MAPPING["sessions"],
+    "actions": [
+        {"name": "viewed", "column": "events", "contains": "viewed"},
+        {"name": "paid", "column": "events", "contains": ["paid", "a, b"]},
+        {"name": "odd", "column": "events", "contains": ["it's", 'ünï – "客"']},
+        {"name": "any", "column": "events", "not_empty": True},
+    ],
+}
+
+
+def with_events(place: dict[str, object], folder: Path) -> Sources:
+    zone = {} if "csv" in place else {"timezone": FORMAT["timezone"]}
+    customers = {"connector": "csv", "path": "customers.csv", **MAPPING["customers"], "csv": FORMAT}
+    (folder / "customers.csv").write_text(csv_text(COLUMNS["customers"], ROWS["customers"]), newline="")
+    sections = {"sessions": {**place, **WITH_ACTIONS, **zone}, "customers": customers}
+    (folder / "sources.yaml").write_text(yaml.safe_dump(sections))
+    return load_sources(folder / "sources.yaml")
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, kinds in LISTS.items() for kind in kinds])
+def test_lists_are_staged_the_same_whatever_holds_them(
+    name: str, kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(configs, "TEMPORARY_DIR", str(tmp_path / "tmp"))
+    connector = request.getfixturevalue(name)
+    if kind == "step[]":
+        steps = sorted({one for events in EVENTS for one in events or ()})
+        names = ", ".join("'{}'".format(one.replace("'", "''")) for one in steps)
+        connector.server.execute(f"DROP TYPE IF EXISTS step CASCADE; CREATE TYPE step AS ENUM ({names})")
+    is_json = not kind.endswith("[]")
+    values = [*EVENTS, *(OBJECTS if is_json else ())]
+    columns = {**COLUMNS["sessions"], "events": kind}
+    rows = [(no, *ROWS["sessions"][0][1:], one) for no, one in enumerate(values, start=10)]
+    as_json = [(*row[:-1], None if row[-1] is None else json.dumps(row[-1], ensure_ascii=False)) for row in rows]
+    (tmp_path / "events.csv").write_text(csv_text(columns, as_json), newline="")
+    from_files = extracted(
+        with_events({"connector": "csv", "path": "events.csv", "csv": FORMAT}, tmp_path), tmp_path / "files"
+    )
+    connector.load("events", columns, as_json if is_json else rows)
+    from_database = extracted(with_events(connector.place("events"), tmp_path), tmp_path / "database")
+    assert rules(from_database) == rules(from_files)
+    not_a_list = {f"action_{one}_not_a_boolean": 2 for one in ("odd", "paid", "viewed")}
+    assert from_files["sessions"].by_rule == (not_a_list if is_json else {})
+    landed = pq.read_table(storage(from_database["sessions"].files[0]).path).sort_by("id").to_pylist()
+    found = [tuple(row[f"action_{one}"] for one in ("viewed", "paid", "odd", "any")) for row in landed]
+    assert found[:5] == [
+        (True, True, False, True),
+        (False, True, False, True),
+        (False, True, True, True),
+        (False, False, False, True),
+        (False, False, False, False),
+    ]
+    expected = staged(from_files, tmp_path / "staged files", monkeypatch)
     assert staged(from_database, tmp_path / "staged database", monkeypatch) == expected

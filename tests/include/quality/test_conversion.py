@@ -1,9 +1,11 @@
 """The engine's conversion against one written in plain Python, value by value."""
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.quality.conversion import prepared, select_list
+from include.quality.conversion import column_types, prepared, select_list
 from include.schemas.source_kinds import SOURCE_KINDS
 from include.sources.csv_format import ISO_DATE, detect_date_format
 from include.sources.definition import Action, ColumnMapping, Condition, CsvOptions, Source
@@ -310,6 +312,59 @@ def test_constants_and_conditions() -> None:
         found = convert("sessions", table, CsvOptions(decimal=","), columns={"has_purchased": mapping})
         assert [row["has_purchased"] for row in found] == expected, mapping
         assert all(row["given has_purchased"] for row in found)
+
+
+LISTS: dict[str | None, bool | None] = {
+    '["viewed", "paid"]': True,
+    ' ["paid","viewed"] ': True,
+    r'["\u0076iewed"]': True,
+    '["Viewed", "viewed ", "view", ["viewed"], {"viewed": true}, null, 5]': False,
+    "[]": False,
+    "null": False,
+    None: False,
+    "": False,
+    '{"viewed": true, "paid": false}': True,
+    '{"viewed": "Yes"}': True,
+    '{"viewed": 1}': True,
+    '{"viewed": false, "paid": true}': False,
+    '{"viewed": "2024-05-01"}': False,
+    '{"viewed": null}': False,
+    '{"a": {"viewed": true}}': False,
+    "{}": False,
+    "viewed": None,
+    '"viewed"': None,
+    "{viewed,paid}": None,
+    "['viewed']": None,
+    '["viewed"': None,
+    '["viewed"] and more': None,
+    "true": None,
+    "7": None,
+}
+
+
+def test_what_contains_reads() -> None:
+    action = Action("viewed", "events", "boolean", Condition("events", "contains", ("viewed",)))
+    table = pa.table({"events": pa.array([*LISTS], pa.string())})
+    found = convert("sessions", table, CsvOptions(), columns={}, actions=(action,))
+    assert {text: row["action_viewed"] for text, row in zip(LISTS, found, strict=True)} == LISTS
+    assert all(row["given action_viewed"] for row in found)
+
+
+@pytest.mark.parametrize("text", ["viewed", "a/b~1", "it's", 'a "b"', "$", "*", "5", "ünï – 客", "true", "a.b", "\\"])
+def test_any_text_can_be_contained(text: str) -> None:
+    lists = [[text], {text: True}, [text + "x"], {text: False}, {}, ["x", text]]
+    table = pa.table({"events": [json.dumps(one) for one in lists]})
+    for texts in ((text,), ("another", text)):
+        mapping = {"has_purchased": ColumnMapping(condition=Condition("events", "contains", texts))}
+        found = convert("sessions", table, CsvOptions(), columns=mapping)
+        assert [row["has_purchased"] for row in found] == [True, True, False, False, False, True]
+
+
+def test_columns_are_landed_in_the_order_of_the_mapping() -> None:
+    contains = Condition("a", "contains", ("x",))
+    actions = (Action("first", "a", "boolean", contains), Action("second", "b", "instant"))
+    source = Source(SOURCE_KINDS["sessions"], "csv", {}, Path(), dimensions={"c": "c"}, actions=actions, changed_at="d")
+    assert [*column_types(source)] == ["dimension_c", "action_first", "action_second", "changed_at"]
 
 
 def test_a_constant_amount_is_exact_and_one_too_large_is_no_number() -> None:

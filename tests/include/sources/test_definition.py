@@ -188,6 +188,9 @@ def test_the_error_lists_the_mistakes_one_a_line(tmp_path: Path) -> None:
         ("{column: a, equals: x}", "has_purchased.equals: unknown key; one of constant, column, is, greater_than, "),
         ("{column: a, greater_than: x}", "has_purchased.greater_than: this must be a number, not 'x'"),
         ("{column: a, not_empty: false}", "has_purchased.not_empty: this can only be true, not false"),
+        ("{column: a, contains: []}", "has_purchased.contains: the list is empty"),
+        ("{column: a, contains: 5}", "has_purchased.contains[1]: this must be a text; write it in quotes, because"),
+        ("{column: a, is: x, contains: x}", "has_purchased: a condition has a column and exactly one of is, "),
         ("{column: a, is: [yes]}", "has_purchased.is[1]: this must be a text; write it in quotes, because YAML reads"),
         ("{constant: 1}", "has_purchased.constant: this must be true or false, not 1"),
         ("{constant: true, column: a}", "has_purchased: a constant stands alone; remove the other keys"),
@@ -208,11 +211,65 @@ def test_mistakes_in_conditions(tmp_path: Path, written: str, mistake: str) -> N
         ("{column: a, is: paid}", ColumnMapping(condition=Condition("a", "is", ("paid",)))),
         ("{column: a, greater_than: 0.5}", ColumnMapping(condition=Condition("a", "greater_than", 0.5))),
         ("{column: a, not_empty: true}", ColumnMapping(condition=Condition("a", "not_empty", True))),
+        ("{column: a, contains: b}", ColumnMapping(condition=Condition("a", "contains", ("b",)))),
+        ("{column: a, contains: [b, c]}", ColumnMapping(condition=Condition("a", "contains", ("b", "c")))),
     ],
 )
 def test_conditions(tmp_path: Path, written: str, expected: ColumnMapping) -> None:
     text = SESSIONS.replace("has_purchased: bought", f"has_purchased: {written}") + CUSTOMERS
     assert load(tmp_path, text).sessions.columns["has_purchased"] == expected
+
+
+def test_actions_that_a_condition_makes(tmp_path: Path) -> None:
+    text = (
+        SESSIONS.rstrip()
+        + """
+  actions:
+    - {name: viewed, column: events, contains: viewed}
+    - {name: bought, column: events, contains: [paid, sent]}
+    - {name: used voucher, column: voucher, not_empty: true}
+    - {name: large, column: amount, greater_than: 100}
+    - {name: seen, column: events}
+"""
+    )
+    sessions = load(tmp_path, text + CUSTOMERS).sessions
+    assert sessions.actions == (
+        Action("viewed", "events", "boolean", Condition("events", "contains", ("viewed",))),
+        Action("bought", "events", "boolean", Condition("events", "contains", ("paid", "sent"))),
+        Action("used voucher", "voucher", "boolean", Condition("voucher", "not_empty", True)),
+        Action("large", "amount", "boolean", Condition("amount", "greater_than", 100)),
+        Action("seen", "events", "boolean"),
+    )
+    assert sessions.needed_columns == ("id", "client", "date", "bought", "amount", "events", "voucher")
+    assert [name for name in sessions.typed_columns if name.startswith("action_")] == ["action_seen"]
+    assert sessions.number_columns == ("amount",)
+
+
+def test_mistakes_in_actions_that_a_condition_makes(tmp_path: Path) -> None:
+    text = (
+        SESSIONS.rstrip()
+        + """
+  actions:
+    - {column: events, contains: viewed}
+    - {name: viewed, contains: viewed}
+    - {name: viewed, column: events, contains: viewed, is: viewed}
+    - {name: viewed, column: events, contains: viewed, type: boolean}
+    - {name: viewed, column: events, contain: viewed}
+    - {name: viewed, column: events, contains: 7}
+    - {name: bought, column: events, contains: paid}
+    - {name: paid, column: events, contains: paid}
+"""
+    )
+    operators = "is, greater_than, not_empty, contains"
+    assert mistakes(tmp_path, text + CUSTOMERS) == [
+        "sessions.actions[1]: an action needs a name",
+        f"sessions.actions[2]: a condition has a column and exactly one of {operators}",
+        f"sessions.actions[3]: a condition has a column and exactly one of {operators}",
+        "sessions.actions[4].type: a condition makes a yes or no; remove the type",
+        "sessions.actions[5].contain: unknown key; did you mean contains?",
+        ("sessions.actions[6].contains[1]: this must be a text; write it in quotes, because YAML reads it as 7"),
+        "sessions.actions[8]: your column events already makes another action",
+    ]
 
 
 @pytest.mark.parametrize(
