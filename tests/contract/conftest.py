@@ -1,5 +1,6 @@
 """The connectors' sides of the contract tests: one real server each, for as long as the tests run."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,13 @@ from tests.csv_connector import CsvConnector
 from tests.gcs_server import GcsServer, gcs_server
 from tests.postgres_server import PostgresConnector, postgres_server
 from tests.redshift_proxy import BUCKET, RedshiftConnector, RedshiftProxy, exchange_bucket, redshift_proxy, unload_url
+
+
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """What the test leaves open is collected while its warning is ignored, and not while some later test runs."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """What can go wrong with a source, for every connector: one clear sentence or quarantine, nothing changed by it, and
 the next run goes on where the last good one ended."""
 
-import gc
 import gzip
 import json
 import os
@@ -66,13 +65,6 @@ MAPPING: dict[str, Any] = {
 CUSTOMERS = {"connector": "csv", "path": "customers.csv", "columns": {"client": "client", "download_date": "came"}}
 BEGIN = datetime(2024, 5, 1, 12, tzinfo=UTC)
 WIDE = "west " * 200  # so that a result is no single piece of a stream
-
-
-@pytest.fixture
-def collected() -> Iterator[None]:
-    """What the test leaves open is collected while its warning is ignored, and not while some later test runs."""
-    yield
-    gc.collect()
 
 
 def orders(count: int, day: int = 0) -> list[tuple[Any, ...]]:
