@@ -25,7 +25,7 @@ from include.sources.definition import DatabaseOptions, Source
 from include.sources.problems import SourceError, SourceUnreachable
 from include.sources.raw_batch import BATCH_BYTES, ROW_COLUMN, RawBatch
 from include.sources.relation import bounds, date_column, display_name, located_columns, uses
-from include.sources.source_check import SourceCheck
+from include.sources.source_check import SourceCheck, mapped
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
@@ -99,6 +99,7 @@ def check_bigquery(source: Source) -> SourceCheck:
             rows=relation.rows,
             types={column: _type_name(field) for column, field in relation.needed.items()},
             newest=_newest(source, login, relation),
+            mapping=mapped(source, {column: field.name for column, field in relation.needed.items()}),
         )
 
 

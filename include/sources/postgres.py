@@ -42,7 +42,7 @@ from include.sources.raw_batch import (
     RawBatch,
 )
 from include.sources.relation import bounds, date_column, display_name, located_columns, uses
-from include.sources.source_check import SourceCheck
+from include.sources.source_check import SourceCheck, mapped
 
 PARSERS = 1  # batches parsed while the next one is received
 
@@ -117,6 +117,7 @@ def check_postgres(source: Source) -> SourceCheck:
             rows=int(plan[0][0]["Plan"]["Plan Rows"]) if plan else None,
             types={column: there[name].type for column, name in found.items()},
             newest=value,
+            mapping=mapped(source, found),
         )
 
 

@@ -10,7 +10,7 @@ from include.sources.csv import csv_header, estimated_rows, read_csv, resolve_cs
 from include.sources.csv_files import csv_files
 from include.sources.definition import CsvOptions, DatabaseOptions, Source, ValueFormat
 from include.sources.raw_batch import RawBatch
-from include.sources.source_check import SourceCheck
+from include.sources.source_check import SourceCheck, mapped
 
 
 def read_source(
@@ -73,4 +73,5 @@ def _check_csv(source: Source) -> SourceCheck:
         options=options,
         rows=estimated_rows(source, files, options),
         newest=max((f"{file.written:%Y-%m-%d %H:%M:%S%z}" for file in files if file.written), default=None),
+        mapping=mapped(source),
     )

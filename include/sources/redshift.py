@@ -58,7 +58,7 @@ from include.sources.raw_batch import (
     RawBatch,
 )
 from include.sources.relation import bounds, date_column, display_name, located_columns, uses
-from include.sources.source_check import SourceCheck
+from include.sources.source_check import SourceCheck, mapped
 from include.staging.storage import engine_url, remove_tree, storage
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def check_redshift(source: Source) -> SourceCheck:
             rows=int(plan[1]) if plan else None,
             types={column: there[name].type for column, name in found.items()},
             newest=value,
+            mapping=mapped(source, found),
         )
 
 

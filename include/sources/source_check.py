@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from include.sources.definition import ValueFormat
+from include.schemas.source_kinds import ACTION_PREFIX, DIMENSION_PREFIX
+from include.sources.definition import CHANGED_AT, ColumnMapping, Condition, Source, ValueFormat
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class SourceCheck:
     `bytes` is the size as stored, where it is known. `columns` are those of the first file, or of the table;
     `unused_columns` are those among them that sources.yaml does not mention. `rows` are as a database estimates them,
     and of files as their beginning lets expect; `newest` is the newest change (or date), and of files when one was last
-    written, as ISO text. `types` are those of the needed columns as a database calls them.
+    written, as ISO text. `types` are those of the needed columns as a database calls them, and `mapping` says what
+    fills each of our columns.
     """
 
     source: str
@@ -28,6 +30,7 @@ class SourceCheck:
     rows: int | None = None
     types: Mapping[str, str] = field(default_factory=dict)
     newest: str | None = None
+    mapping: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """The same in a form that JSON can hold, short enough for a task's result."""
@@ -37,8 +40,42 @@ class SourceCheck:
             "bytes": self.bytes,
             "columns": list(self.columns),
             "unused_columns": list(self.unused_columns),
+            "mapping": dict(self.mapping),
             "options": {**asdict(self.options), "date_format": dict(self.options.date_format)},  # type: ignore[call-overload]
             "rows": self.rows,
             "newest": self.newest,
         }
         return found | ({"types": dict(self.types)} if self.types else {})
+
+
+def mapped(source: Source, found: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Our landed columns -> theirs, in the forms of sources.yaml; `found` has their names as a database spells them."""
+    names = found or {}
+
+    def theirs(column: str) -> str:
+        return names.get(column, column)
+
+    def condition(one: Condition) -> dict[str, Any]:
+        operand = list(one.operand) if isinstance(one.operand, tuple) else one.operand
+        return {"column": theirs(one.column), one.operator: operand}
+
+    def filled(one: ColumnMapping) -> Any:
+        if one.condition:
+            return condition(one.condition)
+        if one.constant is not None:
+            return {"constant": one.constant}
+        if one.prefix is None and len(one.columns) == 1:
+            return theirs(one.columns[0])
+        prefix = [] if one.prefix is None else [{"constant": one.prefix}]
+        return [*prefix, *map(theirs, one.columns)]
+
+    return {
+        **{name: filled(one) for name, one in source.columns.items()},
+        **{DIMENSION_PREFIX + name: theirs(column) for name, column in source.dimensions.items()},
+        **{DIMENSION_PREFIX + name: {"constant": text} for name, text in source.constants.items()},
+        **{
+            ACTION_PREFIX + one.name: condition(one.condition) if one.condition else theirs(one.column)
+            for one in source.actions
+        },
+        **({CHANGED_AT: theirs(source.changed_at)} if source.changed_at else {}),
+    }

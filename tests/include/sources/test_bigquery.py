@@ -286,6 +286,13 @@ def test_check_reads_nothing_of_a_query_and_one_column_of_a_table(
     assert (found.columns, found.unused_columns, found.files) == (tuple(COLUMNS), ("unused",), (TABLE,))
     assert found.types == {"id": "INTEGER", "CLIENT": "STRING", "started": "TIMESTAMP", "amount": "NUMERIC"}
     assert json.loads(json.dumps(found.summary()))["newest"] == found.newest
+    assert found.summary()["mapping"] == {
+        "id": "id",
+        "client": "client",  # as the table has it
+        "session_start_date": "started",
+        "payment_amount": "amount",
+        "has_purchased": {"constant": True},
+    }
     (billed,) = [job["configuration"]["query"]["query"] for job in jobs(server) if not dry(job)]
     assert billed.startswith("SELECT MAX(`started`)")
     server.forget()

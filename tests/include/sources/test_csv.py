@@ -294,6 +294,7 @@ def test_check_source_reports_what_is_there(tmp_path: Path, make_source: MakeSou
         "bytes": 24,
         "columns": ["a", "b", "c"],
         "unused_columns": ["c"],
+        "mapping": {"id": ["a", "b"]},
         "options": {"delimiter": ";", "encoding": "utf-8", "decimal": ".", "date_format": {}, "timezone": "UTC"},
         "rows": 2,
         "newest": "2023-11-14 22:13:22+0000",

@@ -180,3 +180,4 @@ def test_check_tells_what_is_there(server: PostgresServer) -> None:
     assert (check.rows, check.newest, check.unused_columns) == (102, "2024-04-10 12:00:00+00", ())
     assert check.types == {"id": "int8", "client": "text", "started": "timestamptz", "amount": "numeric"}
     assert check.summary()["first_file"] == "sessions"
+    assert check.summary()["mapping"] == {**MAPPED, "has_purchased": {"constant": True}}

@@ -342,6 +342,7 @@ def test_check_tells_what_is_there(proxy: RedshiftProxy, server: PostgresServer)
     assert (check.rows, check.newest, check.unused_columns) == (102, "2024-04-10 12:00:00+00", ())
     assert check.types == {"id": "int8", "client": "varchar", "started": "timestamptz", "amount": "numeric"}
     assert check.summary()["first_file"] == "sessions"
+    assert check.summary()["mapping"] == {**MAPPED, "has_purchased": {"constant": True}}
     proxy.refusal = ("SELECT CAST(max(", "57014", "Query (8) cancelled on user's request")
     assert check_source(sessions()).newest is None
 
