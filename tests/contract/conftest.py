@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import configs
-from tests.bigquery_server import BigQueryConnector, bigquery_server, environment
+from tests.bigquery_server import BigQueryConnector, bigquery_server, environment, storage_server
 from tests.csv_connector import CsvConnector
 from tests.gcs_server import GcsServer, gcs_server
 from tests.postgres_server import PostgresConnector, postgres_server
@@ -57,6 +57,16 @@ def bigquery() -> Iterator[BigQueryConnector]:
         for name, value in environment(server).items():
             variables.setenv(name, value)
         yield BigQueryConnector(server)
+
+
+@pytest.fixture
+def bigquery_storage(bigquery: BigQueryConnector, monkeypatch: pytest.MonkeyPatch) -> Iterator[BigQueryConnector]:
+    """The same, but results of more than one row come through the Storage Read API."""
+    with storage_server(bigquery.server) as client:
+        monkeypatch.setattr("include.sources.bigquery._storage_client", lambda credentials: client())
+        monkeypatch.setattr(configs, "EXTRACT_BATCH_ROWS", 1)
+        bigquery.server.forget()
+        yield bigquery
 
 
 @pytest.fixture(scope="session")

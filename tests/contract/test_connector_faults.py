@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ import configs
 from include.pipeline.window import window
 from include.quality.extract import Extracted, extract_rows
 from include.sources.definition import Source, load_sources
-from include.sources.problems import SourceError
+from include.sources.problems import SourceError, SourceUnreachable
 from include.sources.raw_batch import NOT_VALID_TEXT
 from include.sources.read import check_source, read_source, value_format
 from include.staging.merge import merge
@@ -35,7 +36,7 @@ from tests.bigquery_server import Fault
 from tests.csv_connector import csv_text
 from tests.cutting_relay import cutting_relay
 from tests.postgres_server import PASSWORD
-from tests.redshift_proxy import BUCKET
+from tests.redshift_proxy import BUCKET, unload_url
 from tests.runs import BY_HAND
 
 pytestmark = pytest.mark.contract
@@ -461,6 +462,50 @@ def unloaded(request: pytest.FixtureRequest) -> list[str]:
     return [one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET, Prefix="unloaded").get("Contents", [])]
 
 
+@pytest.mark.usefixtures("collected")
+def test_s3_that_is_lost_while_unloaded_rows_are_read_changes_nothing(
+    redshift_unload: Any,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Redshift wrote all of its files; the line to S3 breaks in the midst of the first."""
+    random = Random(1)
+    rows = [(*row[:4], random.randbytes(1000).hex(), row[5]) for row in orders(1000, day=9)]  # not to be compressed
+    redshift_unload.load(TABLE, COLUMNS, orders(20))
+    shop = Shop(tmp_path, redshift_unload.place(TABLE))
+    assert shop.load("one").good == 20
+    before, watermark = shop.files(), read_watermark(shop.sessions)
+    redshift_unload.load(TABLE, COLUMNS, rows)
+    s3 = request.getfixturevalue("redshift_server").s3
+    with cutting_relay(int(s3.meta.endpoint_url.rpartition(":")[2])) as relay:
+        extra = {
+            "endpoint_url": f"http://127.0.0.1:{relay.port}",
+            "region_name": "us-east-1",
+            "config_kwargs": {"retries": {"max_attempts": 1}},
+        }
+        connection = json.dumps({"conn_type": "aws", "login": "key", "password": "a-secret", "extra": extra})
+        with changed_connection(monkeypatch, "relayed_bucket", connection), monkeypatch.context() as settings:
+            settings.setattr(configs, "REDSHIFT_UNLOAD_URL", unload_url("relayed_bucket"))
+            with relay.cut_after(200_000), pytest.raises(SourceUnreachable) as caught:
+                shop.load("two")
+    said = str(caught.value)
+    assert re.search(r"sessions: s3://exchange/unloaded/\S+ cannot be read \(.*\); check the network", said), said
+    assert "\n" not in said
+    assert "a-secret" not in said
+    assert caught.value.retry
+    assert shop.files() == before
+    assert read_watermark(shop.sessions) == watermark
+    assert not [file for file in shop.files(of_runs=True) if "two" in file]
+    left = unloaded(request)
+    assert len(left) == 3  # nobody can delete over a line that is broken
+    assert shop.load("two").good >= 500
+    assert shop.staged() == [str(no) for no in range(1000)]
+    assert unloaded(request) == left
+    for name in left:
+        s3.delete_object(Bucket=BUCKET, Key=name)
+
+
 # ── data that are not what they were ────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("name", CONNECTORS)
 def test_a_type_that_changed_costs_the_rows_that_no_longer_fit(
@@ -552,8 +597,9 @@ def test_10_mb_of_text_in_one_cell(
     connector.load(TABLE, COLUMNS, rows)
     if name in CSV_CONNECTORS:
         sentence = r"sessions: .*orders\.csv: a row at or after line \d+ is longer than 2,000,000 .* CSV_BLOCK_BYTES"
-        with pytest.raises(SourceError, match=sentence):
+        with pytest.raises(SourceError, match=sentence) as caught:
             shop.load("two")
+        assert "\n" not in str(caught.value)
         assert shop.files() == before
         monkeypatch.setattr(configs, "CSV_BLOCK_BYTES", 30_000_000)
     assert shop.load("two").good == 20
@@ -603,8 +649,9 @@ def test_bytes_that_are_no_text_in_a_database(
                 assert (found.good, found.by_rule) == (24, {NOT_VALID_TEXT: 1})
                 assert len(shop.staged()) == 25  # order 3 stays as it was
             else:
-                with pytest.raises(SourceError, match=r"sessions: .* has a text that is not UTF-8"):
+                with pytest.raises(SourceError, match=r"sessions: .* has a text that is not UTF-8") as caught:
                     shop.load("two")
+                assert "\n" not in str(caught.value)
                 assert shop.files() == before
                 server.execute(f"UPDATE {TABLE} SET client = 'c1'", "no_encoding")
                 shop.load("two")

@@ -20,7 +20,7 @@ from tests.csv_connector import FORMAT, csv_text
 
 pytestmark = pytest.mark.contract
 
-CONNECTORS = ("postgres", "redshift", "redshift_unload", "bigquery", "csv_on_s3", "csv_on_gcs")
+CONNECTORS = ("postgres", "redshift", "redshift_unload", "bigquery", "bigquery_storage", "csv_on_s3", "csv_on_gcs")
 UTC_TIME = datetime(2024, 3, 31, 1, 30, 0, 123456, tzinfo=UTC)
 COLUMNS = {
     "sessions": {
@@ -148,6 +148,8 @@ def test_the_same_data_are_staged_the_same_byte_for_byte(
     from_files = extracted(placed_in_files(tmp_path), tmp_path / "files")
     connector = request.getfixturevalue(name)
     from_database = extracted(placed_in(connector, tmp_path, as_query=as_query), tmp_path / "database")
+    if name == "bigquery_storage":
+        assert [path for _, path, _ in connector.server.requests].count("CreateReadSession") == len(COLUMNS)
     assert rules(from_files) == rules(from_database)
     assert all(one.good for one in from_files.values())
     assert sum(one.quarantined for one in from_files.values()) > 6
@@ -170,6 +172,7 @@ LISTS = {
     "redshift": ("json",),  # as which SUPER comes from the stand-in
     "redshift_unload": ("json",),
     "bigquery": ("VARCHAR[]", "json"),
+    "bigquery_storage": ("VARCHAR[]",),
     "csv_on_disk": ("text",),
     "csv_on_s3": ("text",),
     "csv_on_gcs": ("text",),

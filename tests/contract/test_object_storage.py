@@ -115,8 +115,9 @@ def test_what_is_wrong_with_a_bucket_is_said_plainly(tmp_path: Path, shop_bucket
         "s3://shpo/sessions/*.csv": r"sessions: .* s3://shpo/sessions/\*.csv; correct `path`",
     }
     for path, sentence in cases.items():
-        with pytest.raises(SourceError, match=sentence):
+        with pytest.raises(SourceError, match=sentence) as caught:
             check_source(sessions(tmp_path, path, shop_bucket))
+        assert "\n" not in str(caught.value)
 
 
 def test_a_bucket_that_does_not_answer_may_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +125,7 @@ def test_a_bucket_that_does_not_answer_may_be_tried_again(tmp_path: Path, monkey
     monkeypatch.setenv("AIRFLOW_CONN_SILENT", connection("http://127.0.0.1:9"))
     with pytest.raises(SourceUnreachable, match=r"sessions: s3://shop/x.csv cannot be read \(.*\); check") as caught:
         check_source(sessions(tmp_path, "s3://shop/x.csv", "silent"))
+    assert "\n" not in str(caught.value)
     assert caught.value.retry
     assert "a-secret" not in str(caught.value)
 

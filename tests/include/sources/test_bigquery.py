@@ -339,8 +339,9 @@ def test_a_name_cannot_break_out_of_its_quotes(server: BigQueryServer) -> None:
 def test_each_mistake_is_said_in_one_sentence(server: BigQueryServer, source: Source, sentence: str) -> None:
     said(source)
     for ask in (check_source, lambda one: list(read_source(one))):
-        with pytest.raises(SourceError, match=f"^sessions: .*{sentence}"):
+        with pytest.raises(SourceError, match=f"^sessions: .*{sentence}") as caught:
             ask(source)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -478,8 +479,9 @@ def test_a_connection_lost_for_good_in_mid_stream_may_be_tried_again(
     batches = read_bigquery(sessions(), batch_rows=3)
     assert next(batches).rows.num_rows == 3
     server.faults.extend(replace(fault) for _ in range(100))
-    with pytest.raises(SourceUnreachable, match=TABLE):
+    with pytest.raises(SourceUnreachable, match=TABLE) as caught:
         list(batches)
+    assert "\n" not in str(caught.value)
     server.faults.clear()
     assert len(rows(sessions())) == 7
 
@@ -525,5 +527,6 @@ def test_a_storage_stream_that_is_lost_may_be_tried_again(
 ) -> None:
     monkeypatch.setattr(configs, "BIGQUERY_RETRY_SECONDS", 0.2)
     through_storage.faults.extend(Fault(503, only="ReadRows") for _ in range(100))
-    with pytest.raises(SourceUnreachable, match="has trouble reading"):
+    with pytest.raises(SourceUnreachable, match="has trouble reading") as caught:
         rows(sessions(), batch_rows=3)
+    assert "\n" not in str(caught.value)

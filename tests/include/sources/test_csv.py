@@ -176,15 +176,17 @@ def test_what_cannot_be_read_is_said_in_one_sentence(
     tmp_path: Path, make_source: MakeSource, content: bytes, sentence: str
 ) -> None:
     (tmp_path / "s.csv").write_bytes(content)
-    with pytest.raises(SourceError, match=sentence):
+    with pytest.raises(SourceError, match=sentence) as caught:
         read(make_source("s.csv", "amount"))
+    assert "\n" not in str(caught.value)
 
 
 def test_rows_before_one_that_is_too_long_are_read(tmp_path: Path, make_source: MakeSource) -> None:
     (tmp_path / "s.csv").write_text("a\n" + "1\n" * 3_000 + "x" * 5_000 + "\n")
     seen: list[RawBatch] = []
-    with pytest.raises(SourceError, match=r"at or after line (2\d{3}|3001|3002) is longer than 1,000 bytes"):
+    with pytest.raises(SourceError, match=r"at or after line (2\d{3}|3001|3002) is longer than 1,000 bytes") as caught:
         seen.extend(read_csv(make_source("s.csv", "a"), batch_rows=100, block_bytes=1_000))
+    assert "\n" not in str(caught.value)
     assert len(rows(seen)) > 2_000
 
 
@@ -196,20 +198,26 @@ def test_a_file_that_begins_with_endless_malformed_rows_is_given_up(
     sentence = (
         r"s.csv: from line 2 on, no row has as many values as there are column names \(2, with the delimiter ','\)"
     )
-    with pytest.raises(SourceError, match=sentence):
+    with pytest.raises(SourceError, match=sentence) as caught:
         read(make_source("s.csv", "a"), block_bytes=1_000)
+    assert "\n" not in str(caught.value)
 
 
 def test_where_there_is_no_file(tmp_path: Path, make_source: MakeSource) -> None:
     for path in ("nothing.csv", "no/folder/x.csv"):
-        with pytest.raises(SourceError, match=rf"sessions: there is no {path}; correct `path` in sources.yaml"):
+        with pytest.raises(
+            SourceError, match=rf"sessions: there is no {path}; correct `path` in sources.yaml"
+        ) as caught:
             csv_files(make_source(path, "a"))
+        assert "\n" not in str(caught.value)
     (tmp_path / "empty").mkdir()
     for path in ("empty", "*.csv", "nothing/*.csv"):
-        with pytest.raises(SourceError, match=r"sessions: no CSV file is at .*; correct `path`"):
+        with pytest.raises(SourceError, match=r"sessions: no CSV file is at .*; correct `path`") as caught:
             csv_files(make_source(path, "a"))
-    with pytest.raises(SourceError, match="Airflow has no connection 'nobody'; add it, or correct"):
+        assert "\n" not in str(caught.value)
+    with pytest.raises(SourceError, match="Airflow has no connection 'nobody'; add it, or correct") as caught:
         csv_files(make_source("*.csv", "a", connection="nobody"))
+    assert "\n" not in str(caught.value)
 
 
 def typed_source(make_source: MakeSource, csv: CsvOptions | None = None) -> Source:
@@ -275,8 +283,9 @@ def test_a_row_that_the_sample_cuts_off_says_nothing(tmp_path: Path, make_source
 )
 def test_what_has_two_readings_is_asked(tmp_path: Path, make_source: MakeSource, row: str, sentence: str) -> None:
     (tmp_path / "s.csv").write_text(f"id,day,amount,viewed\n{row}\n")
-    with pytest.raises(SourceError, match=sentence):
+    with pytest.raises(SourceError, match=sentence) as caught:
         resolve_csv_options(typed_source(make_source))
+    assert "\n" not in str(caught.value)
 
 
 def test_check_source_reports_what_is_there(tmp_path: Path, make_source: MakeSource) -> None:
@@ -300,8 +309,9 @@ def test_check_source_reports_what_is_there(tmp_path: Path, make_source: MakeSou
         "newest": "2023-11-14 22:13:22+0000",
     }
     (tmp_path / "2.csv").write_text("c;a\n1;2\n")
-    with pytest.raises(SourceError, match=r"2.csv has no column 'b'"):
+    with pytest.raises(SourceError, match=r"2.csv has no column 'b'") as caught:
         check_source(make_source("*.csv", "a", "b"))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("zipped", [False, True])

@@ -27,6 +27,7 @@ from include.sources.problems import SourceError, SourceUnreachable, said_plainl
 def test_what_will_not_heal(error: Exception, sentence: str) -> None:
     with pytest.raises(SourceError) as caught, said_plainly("sessions", "x.csv"):
         raise error
+    assert "\n" not in str(caught.value)
     assert str(caught.value) == sentence
     assert not caught.value.retry
 
@@ -59,6 +60,7 @@ def test_what_will_not_heal(error: Exception, sentence: str) -> None:
 def test_what_may_heal(where: str, error: Exception, sentence: str) -> None:
     with pytest.raises(SourceUnreachable) as caught, said_plainly("sessions", where):
         raise error
+    assert "\n" not in str(caught.value)
     assert str(caught.value) == f"sessions: {sentence}"
     assert caught.value.retry
 
