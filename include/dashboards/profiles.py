@@ -8,8 +8,8 @@ is a session with a purchase, *revenue* its payment amount, *product revenue* pr
 orders, before discounts; several lines of one product in an order are one order of it.
 
 Basket lines are not documents of their own, so units and product revenue are added up here from the newest
-`BASKETS_READ` orders; where there are more, the profile says so. Distinct clients are exact up to `EXACT_CLIENTS` and
-within a few percent beyond.
+`BASKETS_READ` orders; where there are more, the profile says so. Distinct clients are exact up to `EXACT_CLIENTS`, of
+one day up to `EXACT_CLIENTS_OF_A_DAY`, and within a few percent beyond.
 
 Notes are pinned to the charts over days as on a dashboard. What a note is about there is `<kind>: <name>`, and of a
 dimension value that value: so its profile shows what dashboards show of it, and the other way round.
@@ -45,6 +45,7 @@ SESSIONS_SHOWN = 200
 BASKETS_READ = 20_000
 BASKETS_AT_ONCE = 5_000
 EXACT_CLIENTS = 40_000  # the most that Elasticsearch counts one by one
+EXACT_CLIENTS_OF_A_DAY = 3_000  # each day of a profile keeps eight bytes for each of them
 NAMES_SHOWN = 20
 HORIZONS_DAYS = (7, 30, 90, 180)
 KEEP_OPEN = "1m"
@@ -213,7 +214,8 @@ def _client(client: Elasticsearch, kind: Kind, name: str) -> tuple[str, list[Fil
                 y="event",
                 columns=("moment", "event", "payment_amount", "discount_amount", "details"),
                 width=12,
-                how_to_read="What happened, newest first; times are in the business time zone.",
+                how_to_read="What happened, newest first, and above it what is expected up to the days ahead; times "
+                "are in the business time zone.",
             ),
             _timeline(customer, scores, sessions),
             notes=notes,
@@ -318,8 +320,27 @@ def _timeline(customer: Row, scores: Row, sessions: Iterable[Row]) -> list[Row]:
         if name in scores and name in days:
             told[days[name]].append(f"{_score_title(name)} {_score_text(SCORE_FIELDS[name], scores[name])}")
     rows += [{"moment": day, "event": "Scored", "details": ", ".join(texts)} for day, texts in told.items()]
+    rows += _expected(scores)
     # What holds at the end of a day comes after what happened on it.
     return sorted(rows, key=lambda row: row["moment"] + (" 24" if len(row["moment"]) == 10 else ""), reverse=True)
+
+
+def _expected(scores: Row) -> Iterable[Row]:
+    """What is predicted, at the end of each horizon: it is of all the days from the prediction until then."""
+    as_of = _day_only(scores.get(f"clv_prediction{AS_OF}", ""))
+    for days in HORIZONS_DAYS if as_of else ():
+        told = []
+        for what, text in (("orders", "{} orders"), ("revenue", "revenue {}")):
+            ends = [scores.get(f"expected_{what}_{days}_days{end}") for end in ("", "_low", "_high")]
+            if None not in ends:
+                number, low, high = (f"{value:,.{1 if what == 'orders' else 0}f}" for value in ends)
+                told.append(f"{text.format(number)} ({low}–{high})")
+        if told:
+            yield {
+                "moment": (date.fromisoformat(as_of) + timedelta(days)).isoformat(),
+                "event": "Expected",
+                "details": f"in {days} days: {', '.join(told)}",
+            }
 
 
 def _session(session: Row) -> Row:
@@ -360,11 +381,15 @@ def _item(client: Elasticsearch, kind: Kind, name: str) -> tuple[str, list[Fille
     if lines.read < totals["orders"]:
         notes = (f"Units and product revenue count the newest {lines.read:,} of {totals['orders']:,} orders.",)
     what = f"with the {kind.name}"
-    names = ("orders", "customers", "units", "product_revenue", "rate")
+    names = ("orders", "customers", "units", "product_revenue", "discount", "rate")
+    titles = {"rate": "Share of orders", "discount": "Discount of whole orders"}
     days = [row | lines.days.get(row["period"], {}) for row in _days(answer) if row["period"] >= lines.since]
     of_lines = (("product_revenue", "Daily product revenue"), ("units", "Daily units"))
     shown = [
-        replace(_figures(names, totals, what, {"rate": "Share of orders"}), notes=notes),
+        replace(
+            _figures(names, totals, what, titles, "A discount is of a whole order, also of what else is in it."),
+            notes=notes,
+        ),
         *_daily(answer, (("orders", "Daily orders"),), what),
         *_drawn_daily(days, of_lines, what, notes=notes or _left_out(answer)),
         _sold_with("promotion_id", "Promotions it was sold with", answer, totals["orders"], "promotion"),
@@ -518,7 +543,7 @@ def _promotion(client: Elasticsearch, kind: Kind, name: str) -> tuple[str, list[
     totals = _totals(answer)
     what = "with the promotion"
     names = ("orders", "customers", "revenue", "discount", "discount_depth", "average_order_value")
-    series = (("orders", "Daily orders"), ("discount", "Daily discount"))
+    series = (("orders", "Daily orders"), ("revenue", "Daily revenue"), ("discount", "Daily discount"))
     analysis = "promotion_analytics"
     rows, notes, reason = _quoted(client, analysis, "promotions", {"term": {"promotion_id": name}})
     says = FilledPanel(
@@ -552,14 +577,15 @@ def _promotion(client: Elasticsearch, kind: Kind, name: str) -> tuple[str, list[
 
 
 def _dimension(client: Elasticsearch, kind: Kind, name: str) -> tuple[str, list[FilledPanel]]:
-    counted = {**_counted({"term": {kind.field: name}}), "size": 0, "track_total_hits": True}
+    of_a_day = {"customers": _distinct_clients(EXACT_CLIENTS_OF_A_DAY)}
+    counted = {**_counted({"term": {kind.field: name}}, of_a_day), "size": 0, "track_total_hits": True}
     (answer,) = ask(client, [(ORDERS, counted)], "reading the profile of a dimension value")
     totals = _totals(answer)
     if not totals["sessions"] or name == ALL:
         raise UnknownProfile(_gone(kind, name))
     what = f"with {name}"
     names = ("sessions", "orders", "customers", "revenue", "discount", "average_order_value")
-    series = (("orders", "Daily orders"), ("revenue", "Daily revenue"))
+    series = (("orders", "Daily orders"), ("revenue", "Daily revenue"), ("customers", "Daily customers"))
     daily = [replace(one, twin=_twin(one.panel)) for one in _daily(answer, series, what)]
     return _first_and_last(answer), [_figures(names, totals, what), *daily]
 
@@ -601,11 +627,10 @@ def _called(kind: Kind) -> str:
     return "dimension value" if kind.name == "dimension" else kind.name
 
 
-def _counted(query: Search, **more: Search) -> Search:
-    """A search that counts the sessions and orders of a query, in all and per day."""
+def _counted(query: Search, of_a_day: Mapping[str, Search] | None = None, **more: Search) -> Search:
+    """A search that counts the sessions and orders of a query, in all and per day, and of each day what it is told."""
     money = {name: {"sum": {"field": f"{source}_amount"}} for name, source in MONEY.items()}
     moments = {name: {name: {"field": "session_start_date"}} for name in ("min", "max")}
-    clients = {"customers": {"cardinality": {"field": "client", "precision_threshold": EXACT_CLIENTS}}}
     per_day = {
         "field": "session_start_date",
         "calendar_interval": "1d",
@@ -615,10 +640,17 @@ def _counted(query: Search, **more: Search) -> Search:
     }
     aggregations = {
         "ordered": {"filter": ORDERED, "aggs": {**money, **moments}},
-        **clients,
-        "days": {"date_histogram": per_day, "aggs": {"ordered": {"filter": ORDERED, "aggs": money}}},
+        "customers": _distinct_clients(EXACT_CLIENTS),
+        "days": {
+            "date_histogram": per_day,
+            "aggs": {"ordered": {"filter": ORDERED, "aggs": money}, **(of_a_day or {})},
+        },
     }
     return {"query": query, "aggs": {**aggregations, **more}}
+
+
+def _distinct_clients(exact_up_to: int) -> Search:
+    return {"cardinality": {"field": "client", "precision_threshold": exact_up_to}}
 
 
 MONEY = {"revenue": "payment", "discount": "discount"}
@@ -652,19 +684,22 @@ def _days(answer: Row) -> list[Row]:
             "sessions": bucket["doc_count"],
             "orders": bucket["ordered"]["doc_count"],
             **{name: bucket["ordered"][name]["value"] for name in MONEY},
+            **({"customers": bucket["customers"]["value"]} if "customers" in bucket else {}),
         }
         for bucket in buckets[-configs.ACTIVITY_KEPT_DAYS :]
     ]
 
 
-def _figures(names: tuple[str, ...], totals: Row, what: str, titles: Mapping[str, str] | None = None) -> FilledPanel:
+def _figures(
+    names: tuple[str, ...], totals: Row, what: str, titles: Mapping[str, str] | None = None, more: str = ""
+) -> FilledPanel:
     panel = Panel(
         title="Key figures",
         mark="metric",
         y=names,
         width=12,
         series_titles=dict(titles or {}),
-        how_to_read=f"All that is loaded {what}.",
+        how_to_read=f"All that is loaded {what}. {more}".rstrip(),
     )
     evidence = ("numerator", "denominator") if "rate" in names else ()
     return FilledPanel(panel, [{name: totals[name] for name in (*names, *evidence)}])

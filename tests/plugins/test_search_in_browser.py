@@ -79,7 +79,9 @@ def test_a_client_and_what_is_not_found(page: Page, airflow: AirflowServer) -> N
     shown(page)
     timeline = page.locator('[data-panel-id="profile.client.7"]')
     expect(timeline.locator("tbody tr").last).to_contain_text("Download")
-    expect(timeline.locator("tbody tr").first).to_contain_text("Scored")
+    # Above what happened there is what is expected, one row per horizon.
+    expect(timeline.locator("tbody tr").first).to_contain_text("in 180 days:")
+    expect(timeline.locator("tbody tr").nth(4)).to_contain_text("Scored")
     page.screenshot(path=SCREENSHOTS / "profile-client.png", full_page=True)
     box = page.get_by_role("combobox", name="Search clients")
     box.fill("zzzz")

@@ -1,6 +1,6 @@
 """Profiles against a second computation, in pandas, on the frames that the index was loaded from."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -57,9 +57,13 @@ def series(profile: Profile, title: str, field: str) -> pd.Series:
     return found[found != 0]
 
 
-def by_day(rows: pd.DataFrame, amounts: pd.Series) -> pd.Series:
+def days_of(rows: pd.DataFrame) -> pd.Series:
     local = rows["session_start_date"].dt.tz_localize("UTC").dt.tz_convert(configs.BUSINESS_TIMEZONE)
-    found = amounts.groupby(local.dt.strftime("%Y-%m-%d")).sum().astype(float)
+    return local.dt.strftime("%Y-%m-%d")
+
+
+def by_day(rows: pd.DataFrame, amounts: pd.Series) -> pd.Series:
+    found = amounts.groupby(days_of(rows)).sum().astype(float)
     return found[found != 0]
 
 
@@ -89,6 +93,8 @@ def test_a_dimension_value(client: Elasticsearch, sessions: pd.DataFrame) -> Non
     )
     equal(series(profile, "Daily orders", "orders"), by_day(bought, bought["has_purchased"]))
     equal(series(profile, "Daily revenue", "revenue"), by_day(bought, bought["payment_amount"]))
+    seen = own.assign(day=days_of(own)).drop_duplicates(["day", "client"])
+    equal(series(profile, "Daily customers", "customers"), by_day(seen, seen["client"].notna()))
 
 
 def test_the_dashboards_of_a_dimension_value(client: Elasticsearch) -> None:
@@ -120,6 +126,7 @@ def test_a_product(
             "Customers": with_it["client"].nunique(),
             "Units": lines["quantity"].sum(),
             "Product revenue": amounts.sum(),
+            "Discount of whole orders": with_it["discount_amount"].sum(),
             "Share of orders": len(with_it) / orders["id"].isin(basket["order_id"]).sum(),
         }
     )
@@ -189,6 +196,7 @@ def test_a_promotion(client: Elasticsearch, orders: pd.DataFrame, basket: pd.Dat
         }
     )
     equal(series(profile, "Daily orders", "orders"), by_day(own, own["has_purchased"]))
+    equal(series(profile, "Daily revenue", "revenue"), by_day(own, own["payment_amount"]))
     equal(series(profile, "Daily discount", "discount"), by_day(own, own["discount_amount"]))
     says = panel(profile, "What the analysis of promotions says")
     assert says["rows"] == read_rows(client, "promotion_analytics", "promotions", "all", {"promotion_id": promotion})
@@ -223,7 +231,8 @@ def test_a_client(client: Elasticsearch, sessions: pd.DataFrame, monkeypatch: py
     ]
     assert [row["event"] for row in timeline].count("Download") == 1
     scored = next(row for row in timeline if row["event"] == "Scored")
-    assert (scored["moment"], scored == timeline[0]) == (AS_OF.isoformat(), True)
+    ahead = [row for row in timeline if row["event"] == "Expected"]
+    assert (scored["moment"], scored == timeline[len(ahead)]) == (AS_OF.isoformat(), True)
     told = {row["score"]: row for row in panel(profile, "Scores")["rows"]}
     expected = scores.loc[name]
     assert told["P(alive)"]["value"] == f"{expected['probability_alive']:.1%}"
@@ -242,6 +251,20 @@ def test_a_client(client: Elasticsearch, sessions: pd.DataFrame, monkeypatch: py
         for end in ("", "_low", "_high"):
             stored = expected[f"expected_orders_{row['horizon_days']}_days{end}"]
             assert row[f"expected_orders{end}"] == pytest.approx(stored)
+
+    def written(what: str, days: int, digits: int) -> str:
+        value, low, high = (expected[f"expected_{what}_{days}_days{end}"] for end in ("", "_low", "_high"))
+        unit = " orders" if what == "orders" else ""
+        return f"{value:,.{digits}f}{unit} ({low:,.{digits}f}–{high:,.{digits}f})"
+
+    assert timeline[: len(ahead)] == ahead
+    assert [(row["moment"], row["details"]) for row in ahead] == [
+        (
+            (AS_OF + timedelta(days)).isoformat(),
+            f"in {days} days: {written('orders', days, 1)}, revenue {written('revenue', days, 0)}",
+        )
+        for days in (180, 90, 30, 7)
+    ]
     monkeypatch.setattr(profiles, "SESSIONS_SHOWN", 2)
     few = panel(read_profile(client, "client", name), "Timeline")
     assert few["notes"] == [f"Shown are the newest 2 of {len(own)} sessions."]
@@ -357,7 +380,11 @@ def test_a_dimension_value_has_the_same_notes_on_its_profile_and_on_dashboards(c
     of_orders = {"from the profile", "from a dashboard", "on every chart"}
     assert on_dashboard["descriptive_statistics.activity.1"] == of_orders
     found = {title: set(texts) for title, texts in pinned(read_profile(client, "dimension", NORTH)).items()}
-    assert found == {"Daily orders": of_orders, "Daily revenue": {"on every chart", "of revenue"}}
+    assert found == {
+        "Daily orders": of_orders,
+        "Daily revenue": {"on every chart", "of revenue"},
+        "Daily customers": {"on every chart"},
+    }
     # Both draw the same numbers, on the days that both have.
     (daily,) = (one for one in shown if one["id"] == "descriptive_statistics.activity.1")
     of_dashboard = {row["period"]: row["orders"] for row in daily["rows"]}
