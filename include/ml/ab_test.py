@@ -162,6 +162,11 @@ FIELDS: dict[str, Field] = {
     "outcome": Field("keyword", "what is compared of each customer: orders, revenue, …"),
     "method": Field("keyword", "which test"),
     "effect": Field("double", "the difference, in the unit of the outcome; of `earlier periods` a share"),
+    **{
+        f"{outcome}_effect{end}": Field("double", f"{told}the difference of {outcome} per customer", unit)
+        for outcome, unit in (("orders", "orders"), ("revenue", "currency"))
+        for end, told in (("", ""), ("_ci_low", "lower end of "), ("_ci_high", "upper end of "))
+    },
     "relative_effect": Field("double", "effect / the value without it", "share"),
     "treated_value": Field("double", "the value of the users or of the group; against matched controls their change"),
     "control_value": Field("double", "the value compared with; against matched controls their change"),
@@ -187,6 +192,7 @@ ESTIMATE = (
 CORRECTED = ("p_value_holm", "p_value_bh")
 USED = (*ESTIMATE, *CORRECTED, "unmatched_customers", "has_regression_to_mean")
 TABLE = ("effect", "ci_low", "ci_high", "p_value", "p_value_holm", "p_value_bh", "n_treated", "n_control")
+BOTH = tuple(f"{outcome}_effect{end}" for outcome in OUTCOMES for end in ("", "_ci_low", "_ci_high"))
 RATE = ("rate", "numerator", "denominator", "ci_low", "ci_high")
 
 
@@ -277,6 +283,31 @@ REPORTS: tuple[ReportType, ...] = (
                 width=12,
                 how_to_read="The effect of the first less that of the second, both against their own controls; decide "
                 "on the corrected p-values, as there are many pairs.",
+            ),
+        ),
+    ),
+    ReportType(
+        "promotion_effects",
+        "Effects of promotions on orders and on amount",
+        ("dimension", "promotion_id", *BOTH, "n_treated", "n_control", "is_descriptive"),
+        ("dimension", "promotion_id"),
+        (
+            Panel(
+                title="Effect on orders against effect on amount",
+                mark="scatter",
+                x="orders_effect",
+                y="revenue_effect",
+                breakdown="promotion_id",
+                x_title="Orders per customer",
+                y_title="Amount per customer (currency)",
+                format="money",
+                columns=("promotion_id", *BOTH, "n_treated", "n_control"),
+                where={"is_descriptive": False},
+                when_empty="No promotion has AB_TEST_MIN_CUSTOMERS users with controls; the tables list those that "
+                "have fewer.",
+                width=12,
+                how_to_read="A point is a promotion, against matched controls: to the right its users ordered more, "
+                "above they paid more; more orders for less money are below, to the right.",
             ),
         ),
     ),
@@ -541,11 +572,13 @@ def ab_test(
             checks = [*_experiment_checks(customers, plan), *designs]
     found["self_check"] = _self_check(checks, confidence_level)
     _mark_descriptive(found, checks)
+    found["promotion_effects"] = _effects_together(found["promotion"])
 
     warnings: dict[str, list[str]] = {name: [] for name in found}
     if not has_promotions:
         reason = "The report needs the column promotion_id of the sessions, which sources.yaml does not map."
         warnings["promotion"].append(reason)
+        warnings["promotion_effects"].append(reason)
     if tables.basket is None:
         warnings["product"].append("The report needs the source products, which sources.yaml does not have.")
     warnings["experiment"] += mismatches + _experiment_warnings(tables, group_column, group, assigned, plan)
@@ -1277,6 +1310,18 @@ def _mark_descriptive(found: dict[str, list[Row]], checks: list[tuple[str, Calib
             row["is_descriptive"] = True
 
 
+def _effects_together(rows: list[Row]) -> list[Row]:
+    """One row per promotion and dimension value, of its two against matched controls; descriptive where either is."""
+    found: dict[tuple[int, str], Row] = {}
+    for row in (one for one in rows if one["comparison"] == MATCHED):
+        shared = {name: row[name] for name in ("dimension", "promotion_id", "place", "n_treated", "n_control")}
+        both = found.setdefault((row["dimension"], row["promotion_id"]), {**shared, "is_descriptive": False})
+        ends = (("", "effect"), ("_ci_low", "ci_low"), ("_ci_high", "ci_high"))
+        both |= {f"{row['outcome']}_effect{end}": row[name] for end, name in ends}
+        both["is_descriptive"] = both["is_descriptive"] or row["is_descriptive"]
+    return list(found.values())
+
+
 def _regression_warnings(rows: list[Row], name: str) -> list[str]:
     own = [row for row in rows if row["dimension"] == 0 and row["comparison"] == MATCHED and row["outcome"] == "orders"]
     flagged = sum(row["has_regression_to_mean"] for row in own)
@@ -1314,6 +1359,7 @@ def _reports(
             COMPARISONS.index(row["comparison"]), row["place"], row.get("other_place", 0),
             OUTCOMES.index(row["outcome"]),
         ),
+        "promotion_effects": lambda row: (row["place"],),
         "product": lambda row: (
             COMPARISONS.index(row["comparison"]), row["place"], OUTCOMES.index(row["outcome"]),
         ),

@@ -139,6 +139,20 @@ def _line(title: str, series: str, unit: str, **where: str | int | bool) -> Pane
     )
 
 
+def _scores(title: str, series: str) -> Panel:
+    return Panel(
+        title=title,
+        mark="line",
+        x="period",
+        y="score",
+        where={"series": series},
+        x_title="Day",
+        y_title="Standard deviations",
+        format="decimal",
+        how_to_read="How far each day was from its expectation: within 2 on 19 of 20 ordinary days.",
+    )
+
+
 REPORTS: tuple[ReportType, ...] = (
     ReportType(
         "newest_period",
@@ -253,6 +267,8 @@ REPORTS: tuple[ReportType, ...] = (
                 format="decimal",
                 how_to_read="How far each step was from its expectation: within 2 on 19 of 20 ordinary days.",
             ),
+            _scores("Scores of orders", "orders"),
+            _scores("Scores of the downloads' first orders", FIRST_ORDERS),
         ),
     ),
     ReportType(

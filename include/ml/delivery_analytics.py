@@ -82,6 +82,7 @@ FIELDS: dict[str, Field] = {
     "place": Field("keyword", "geohash of the cell that the delivery went to"),
     "latitude": Field("double", "of the middle of the cell", "degrees"),
     "longitude": Field("double", "of the middle of the cell", "degrees"),
+    "places": Field("long", "places that deliveries went to", "places"),
     "location": Field("geo_point", "the middle of the cell, for maps"),
     "place_verdict": Field(
         "keyword", "slow: slower than other places at the same hours, by DELIVERY_MIN_SLOWDOWN or more"
@@ -170,7 +171,23 @@ REPORTS: tuple[ReportType, ...] = (
                 y="rate",
                 breakdown="delivery_outcome",
                 format="percent",
+                width=3,
                 how_to_read="On time is out of orders whose promised time is over, returned out of those delivered.",
+            ),
+        ),
+    ),
+    ReportType(
+        "locations",
+        "Number of delivery places",
+        ("dimension", "places", "n"),
+        ("dimension",),
+        (
+            Panel(
+                title="Locations",
+                mark="metric",
+                y="places",
+                width=3,
+                how_to_read="Places with a delivery, slow or not; the map shows those with most deliveries.",
             ),
         ),
     ),
@@ -461,6 +478,7 @@ def delivery_analytics(
         frames["durations"].append(_durations(delivered, confidence_level).assign(dimension=number))
         frames["weekday_hours"].append(_weekday_hours(delivered, week_start).assign(dimension=number))
         places, groups, single = _abnormal(delivered, rules)
+        frames["locations"].append(_locations(delivered).assign(dimension=number))
         frames["places"].append(places.assign(dimension=number))
         frames["abnormal_groups"].append(groups.assign(dimension=number))
         frames["abnormal_deliveries"].append(single.assign(dimension=number))
@@ -471,6 +489,7 @@ def delivery_analytics(
     keys = {
         "durations": ["dimension", "place_number"],
         "outcomes": ["dimension", "delivery_outcome"],
+        "locations": ["dimension"],
         "weekday_hours": ["dimension", "leg_number", "weekday_number", "hour_of_day"],
         "places": ["dimension", "place_number"],
         "abnormal_groups": ["dimension", "place_number"],
@@ -730,6 +749,13 @@ def _abnormal(delivered: pd.DataFrame, rules: Rules) -> tuple[pd.DataFrame, pd.D
         groups.assign(place_number=np.arange(len(groups))),
         single.assign(place_number=np.arange(len(single))),
     )
+
+
+def _locations(delivered: pd.DataFrame) -> pd.DataFrame:
+    """How many places deliveries went to, however few went to each; no row where none has coordinates."""
+    placed = delivered.loc[delivered["cell"] != NO_PLACE, "cell"]
+    counted = pd.DataFrame({"places": [placed.nunique()], "n": [len(placed)]}, dtype="int64")
+    return counted if len(placed) else counted.iloc[:0]
 
 
 def _places(delivered: pd.DataFrame, leg: _Leg, rules: Rules) -> pd.DataFrame:

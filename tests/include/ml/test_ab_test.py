@@ -281,6 +281,20 @@ def test_planted_uplifts_of_the_shop_are_found_and_no_others(shop_reports: dict[
     assert plain["p_value_holm"].isna().all()
 
 
+def test_both_effects_of_a_promotion_are_those_of_its_two_rows(shop_reports: dict[str, Report]) -> None:
+    rows = shop_reports["promotion"].rows.query("comparison == @MATCHED").set_index(["dimension", "promotion_id"])
+    both = shop_reports["promotion_effects"].rows.set_index(["dimension", "promotion_id"])
+    assert len(both) == len(rows) / 2 > 0
+    assert both.index.equals(rows.index[rows["outcome"] == "orders"])
+    for outcome in ("orders", "revenue"):
+        own = rows[rows["outcome"] == outcome]
+        for end, name in {"": "effect", "_ci_low": "ci_low", "_ci_high": "ci_high"}.items():
+            assert both[f"{outcome}_effect{end}"].tolist() == pytest.approx(own[name].tolist(), nan_ok=True)
+        for name in ("n_treated", "n_control"):
+            assert both[name].tolist() == own[name].tolist()
+    assert both["is_descriptive"].tolist() == rows.groupby(level=[0, 1], sort=False)["is_descriptive"].any().tolist()
+
+
 def test_pairs_are_corrected_for_their_number(shop_reports: dict[str, Report]) -> None:
     rows = all_rows(shop_reports["promotion"])
     pairs = rows[(rows["comparison"] == BETWEEN) & (rows["outcome"] == "revenue")]
@@ -527,6 +541,7 @@ def test_without_promotions_products_and_controls() -> None:
     assert "The report needs the column promotion_id of the sessions, which sources.yaml does not map." in (
         plain["promotion"].warnings
     )
+    assert plain["promotion_effects"].warnings[1:] == plain["promotion"].warnings[1:]
     assert "The report needs the source products, which sources.yaml does not have." in plain["product"].warnings
     everybody = [
         {"client": f"c{number}", "day": day, "amount": 9.0, "promotion_id": "P"}

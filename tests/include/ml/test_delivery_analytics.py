@@ -154,6 +154,8 @@ def test_places_by_hand(by_hand: Tables) -> None:
     assert rows["place_verdict"].unique().tolist() == ["too few"]
     assert abs(rows.loc["u281", "latitude"] - MUNICH[0]) < 0.09
     assert abs(rows.loc["u281", "longitude"] - MUNICH[1]) < 0.18
+    counted = rows_of(run(by_hand), "locations")
+    assert counted[["places", "n"]].to_numpy().tolist() == [[2, 3]]
     # As Elasticsearch reads a geo_point: latitude first.
     for row in rows.itertuples():
         assert row.location == f"{row.latitude},{row.longitude}"
@@ -186,6 +188,16 @@ def test_what_sources_get_wrong_is_left_out_and_said() -> None:
     ]
 
 
+def test_places_that_are_not_kept_are_counted() -> None:
+    at = MONDAY + hours(9)
+    orders = [(str(number), "a", at, "North") for number in range(6)]
+    there = [(50.0 + number, 8.0) for number in range(3)]
+    sent = [{"id": str(number), "delivery_date": at + hours(1), "place": there[number % 3]} for number in range(6)]
+    reports = run(tables_of(orders, sent), kept=2)
+    assert len(rows_of(reports, "places")) == 2
+    assert rows_of(reports, "locations")[["places", "n"]].to_numpy().tolist() == [[3, 6]]
+
+
 @pytest.mark.parametrize("without", [("latitude", "longitude"), ("prepare_date",), ("return_date",)])
 def test_columns_that_are_not_mapped(without: tuple[str, ...]) -> None:
     at = MONDAY + hours(9)
@@ -193,7 +205,8 @@ def test_columns_that_are_not_mapped(without: tuple[str, ...]) -> None:
     reports = run(tables_of([("1", "a", at, "North")], sent, without=without))
     legs = rows_of(reports, "durations")["duration"].tolist()
     assert legs == (["deliver"] if "prepare_date" in without else ["prepare", "ride", "deliver"])
-    assert len(rows_of(reports, "places")) == (0 if "latitude" in without else 1)
+    for one in ("places", "locations"):
+        assert len(rows_of(reports, one)) == (0 if "latitude" in without else 1)
     said = " ".join(reports["places"].warnings)
     assert ("no usable coordinates" in said) == ("latitude" in without)
     assert ("not told apart" in said) == ("prepare_date" in without)
@@ -262,6 +275,8 @@ def test_as_in_plain_python(sent: list[tuple[int, int, tuple[float, float] | Non
     places = rows_of(reports, "places")
     assert places["n"].sum() == len(placed)
     assert len(places) == len({one[2] for one in placed})
+    counted = rows_of(reports, "locations")[["places", "n"]].to_numpy().tolist()
+    assert counted == ([[len({one[2] for one in placed}), len(placed)]] if placed else [])
     last = rows_of(reports, "waiting").iloc[-1]
     assert last["rate"] == 0
     assert last["waited_hours"] == pytest.approx(max(one[0] + one[1] for one in sent) / 10)
