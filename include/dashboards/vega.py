@@ -715,10 +715,13 @@ def _is_stacked(panel: Panel) -> bool:
     return panel.breakdown is not None and len(panel.series) == 1 and panel.format in ADDITIVE
 
 
-BREAK = f"lastindexof(slice(datum.label, 0, {LINE_LETTERS}), ' ')"
+SPACE, POINT = (f"lastindexof(slice(datum.label, 0, {LINE_LETTERS}), '{sign}')" for sign in " .")
+# At a space, or, as a task's id has none, behind a point.
 IN_TWO_LINES = (
-    f"length(datum.label) > {LINE_LETTERS} && {BREAK} > 0 "
-    f"? [slice(datum.label, 0, {BREAK}), slice(datum.label, {BREAK} + 1)] : datum.label"
+    f"length(datum.label) > {LINE_LETTERS} && {SPACE} > 0 "
+    f"? [slice(datum.label, 0, {SPACE}), slice(datum.label, {SPACE} + 1)] "
+    f": length(datum.label) > {LINE_LETTERS} && {POINT} > 0 "
+    f"? [slice(datum.label, 0, {POINT} + 1), slice(datum.label, {POINT} + 1)] : datum.label"
 )
 
 

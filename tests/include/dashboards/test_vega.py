@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import vl_convert
 
+from include.catalogue import analyses
 from include.dashboards.panel import Panel
 from include.dashboards.vega import (
     KM_PER_DEGREE,
@@ -21,6 +22,8 @@ from include.dashboards.vega import (
     theme,
     title_of,
 )
+from include.operations.runs import FIELDS as OWN_OF_RUNS
+from include.operations.runs import REPORTS as RUNS
 from include.schemas.reports import SHARED_FIELDS, Field
 
 FIELDS = {**SHARED_FIELDS, "segment": Field("keyword", "a name"), "offset": Field("long", "how much later", "weeks")}
@@ -88,6 +91,22 @@ def test_long_names_lie_down() -> None:
     assert spec is not None
     assert spec["encoding"]["y"]["field"] == "label"
     assert theme(dark=False)["axis"]["labelLimit"] <= 200
+
+
+def test_the_slowest_tasks_are_named_whole() -> None:
+    """A task of an analysis has its group before its name: together they are longer than one line has room for."""
+    (slowest,) = (one for report in RUNS for one in report.panels if one.title == "Slowest tasks")
+    names = [*(f"{one.group}.{one.name}" for one in analyses()), "index_orders", "a_source_of_its_own_kind.validate"]
+    for start in range(0, len(names), slowest.limit or 1):
+        tasks = names[start : start + (slowest.limit or 1)]
+        rows = [
+            {"task": name, "task_seconds": 90.0 - place, "usual_seconds": 60.0, "is_newest_run": True}
+            for place, name in enumerate(tasks)
+        ]
+        drawn = svg(draw(slowest, rows, {**FIELDS, **OWN_OF_RUNS}))
+        assert "…" not in drawn
+        lines = re.findall(r"<text[^>]*>(?:<tspan>)?([^<]+)(?:</tspan><tspan[^>]*>([^<]+)</tspan>)?</text>", drawn)
+        assert set(tasks) <= {"".join(parts) for parts in lines}
 
 
 def test_a_cell_without_a_value_is_left_empty() -> None:
