@@ -19,7 +19,8 @@ from elasticsearch import Elasticsearch
 from include.dashboards.dashboard import Dashboard, fields_of, placed_panels
 from include.dashboards.kibana_lens import attributes, lens_can_draw
 from include.dashboards.kibana_maps import attributes as map_attributes
-from include.dashboards.kibana_vega import CONTEXT, fields_shown, specification
+from include.dashboards.kibana_vega import CONTEXT, Pinned, fields_shown, specification
+from include.dashboards.notes import EVERY, NOTES, ensure_notes
 from include.dashboards.panel import Panel
 from include.elastic.client import index_name
 from include.elastic.indexes import REPORTS_LATEST
@@ -194,12 +195,14 @@ def _check_table(panel: Panel, rows: list[Row], found: list[tuple[dict[str, Any]
 
 
 def check_vega(client: Elasticsearch, dashboard: Dashboard, dimension: str) -> None:
-    """Every panel of the dashboard that Vega draws finds the report's rows, and can be drawn."""
+    """Every panel of the dashboard that Vega draws finds the report's rows and notes, and can be drawn with them."""
     for one in placed_panels(dashboard):
         if lens_can_draw(one.panel) or one.panel.mark == "map":
             continue
         index = index_name(REPORTS_LATEST)
-        spec = specification(one.panel, one.report_name, one.report_type, fields_of(one.report_name), index=index)
+        fields = fields_of(one.report_name)
+        pinned = Pinned(index_name(NOTES), one.id)
+        spec = specification(one.panel, one.report_name, one.report_type, fields, index=index, pinned=pinned)
         body = spec["data"]["url"]["body"]
         parts = body["query"]["bool"]
         # What Kibana puts for its placeholders: the control's filter, and nothing for the others.
@@ -218,9 +221,44 @@ def check_vega(client: Elasticsearch, dashboard: Dashboard, dimension: str) -> N
             {name: row[name] for name in names if name in row} for row in rows
         ], one.id
         values = [{"_source": hit["_source"]} for hit in hits]
-        svg = vl_convert.vegalite_to_svg({**spec, "data": {"values": values}, "width": 500, "height": 260})
+        drawn = {**spec, "data": {"name": spec["data"]["name"], "values": values}, "width": 500, "height": 260}
+        svg = vl_convert.vegalite_to_svg(drawn)
         assert svg.startswith("<svg")
         assert not re.search(r' d="[^"]*NaN', svg), one.id
+        is_over_days = fields[str(one.panel.x)].type == "date"
+        assert ("data" in spec["layer"][-1]) == is_over_days, one.id
+        if is_over_days and rows:
+            _check_notes(client, one.id, drawn, rows[-1][str(one.panel.x)])
+
+
+def _check_notes(client: Elasticsearch, panel_id: str, spec: Row, day: str) -> None:
+    """Of three notes those on the panel are found, and of these the one on a day of the chart is drawn."""
+    *layers, layer = spec["layer"]
+    long_ago = "1990-01-01"
+    notes = {
+        "pinned-to-it": {"panel": panel_id, "dimension": EVERY, "day": day},
+        "of-long-ago": {"panel": EVERY, "dimension": EVERY, "day": long_ago},
+        "on-another": {"panel": f"{panel_id}0", "dimension": EVERY, "day": day},
+    }
+    ensure_notes(client)
+    operations: list[Row] = []
+    for name, note in notes.items():
+        operations += [{"index": {"_id": name}}, {**note, "text": name, "author": "ada"}]
+    client.bulk(index=index_name(NOTES), operations=operations, refresh=True)
+    try:
+        url = layer["data"]["url"]
+        body = {"source" if key == "_source" else key: value for key, value in url["body"].items()}
+        hits = client.search(index=url["index"], **body)["hits"]["hits"]
+    finally:
+        gone = [{"delete": {"_id": name}} for name in notes]
+        client.bulk(index=index_name(NOTES), operations=gone, refresh=True)
+    found = [{"_source": hit["_source"]} for hit in hits if hit["_id"] in notes]
+    assert found == [
+        {"_source": {"day": day, "text": "pinned-to-it", "author": "ada", "dimension": EVERY}},
+        {"_source": {"day": long_ago, "text": "of-long-ago", "author": "ada", "dimension": EVERY}},
+    ], panel_id
+    svg = vl_convert.vegalite_to_svg({**spec, "layer": [*layers, {**layer, "data": {"values": found}}]})
+    assert ("pinned-to-it" in svg, "of-long-ago" in svg) == (True, False), panel_id
 
 
 def check_maps(client: Elasticsearch, dashboard: Dashboard, dimension: str) -> dict[str, int]:

@@ -19,7 +19,7 @@ from include.dashboards.dashboard import Dashboard, PlacedPanel, dashboards, fie
 from include.dashboards.kibana_lens import attributes, lens_can_draw, with_notes
 from include.dashboards.kibana_maps import SOURCE_REFERENCE, legend
 from include.dashboards.kibana_maps import attributes as map_attributes
-from include.dashboards.kibana_vega import saved_visualization
+from include.dashboards.kibana_vega import Pinned, saved_visualization
 from include.dashboards.notes import NOTES
 from include.dashboards.vega import is_instant
 from include.elastic.client import index_name
@@ -257,7 +257,8 @@ def _drawn(placed: PlacedPanel) -> tuple[str, dict[str, Any], list[dict[str, str
         shown = {"attributes": state, "enhancements": {}, "hiddenLayers": [], **legend(layer_id)}
         return "map", shown, [{"type": "index-pattern", "id": data_view, "name": SOURCE_REFERENCE}]
     latest = index_name(REPORTS_LATEST)
-    drawn = saved_visualization(panel, placed.report_name, placed.report_type, fields, index=latest)
+    pinned = Pinned(index_name(NOTES), placed.id)
+    drawn = saved_visualization(panel, placed.report_name, placed.report_type, fields, index=latest, pinned=pinned)
     return "visualization", {"savedVis": drawn, "enhancements": {}}, []
 
 

@@ -2,17 +2,22 @@
 
     panel, its report, fields  ->  a Vega-Lite specification whose data is a search
 
-The search is the panel's own; the dashboard's controls and filters reach it through Kibana's placeholders.
+The search is the panel's own; the dashboard's controls and filters reach it through Kibana's placeholders. Over days a
+second search finds the notes that are pinned to the panel: on a layer of their own, and left alone by the controls, as
+in the charts of Lens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from include.dashboards.annotations import COLOR, MARKER_DOWN
 from include.dashboards.kibana_lens import description, wanted
+from include.dashboards.notes import EVERY, NOTES_AT_MOST
 from include.dashboards.panel import Panel
 from include.dashboards.vega import D3_FORMATS, EVIDENCE, OKABE_ITO, SHAPES, TONES, title_of
 from include.schemas.reports import Field, ReportType
@@ -21,14 +26,32 @@ Spec = dict[str, Any]
 
 ROWS_AT_MOST = 10_000
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # what Kibana 8.19 brings
+ROWS = "rows"  # what Vega calls the data of the panel
+NOTE_FIELDS = ("day", "text", "author", "dimension")
+PERIOD_DAYS = {"day": 1, "week": 7, "month": 31}
+MILLISECONDS_PER_DAY = 86_400_000
 CONTEXT = {kind: f"%dashboard_context-{kind}_clause%" for kind in ("must", "filter", "must_not")}
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """Where notes are, and the id of the panel that they are pinned to."""
+
+    index: str
+    panel_id: str
+
+
 def saved_visualization(
-    panel: Panel, report_name: str, report_type: ReportType, fields: Mapping[str, Field], *, index: str
+    panel: Panel,
+    report_name: str,
+    report_type: ReportType,
+    fields: Mapping[str, Field],
+    *,
+    index: str,
+    pinned: Pinned | None = None,
 ) -> Spec:
     """The visualisation as a dashboard keeps it by value; the specification is a text in it."""
-    spec = specification(panel, report_name, report_type, fields, index=index)
+    spec = specification(panel, report_name, report_type, fields, index=index, pinned=pinned)
     return {
         "title": panel.title,
         "description": description(panel, report_type),
@@ -40,15 +63,25 @@ def saved_visualization(
 
 
 def specification(
-    panel: Panel, report_name: str, report_type: ReportType, fields: Mapping[str, Field], *, index: str
+    panel: Panel,
+    report_name: str,
+    report_type: ReportType,
+    fields: Mapping[str, Field],
+    *,
+    index: str,
+    pinned: Pinned | None = None,
 ) -> Spec:
-    """The Vega-Lite specification. Raises ValueError for a panel without an x, or with another mark."""
+    """The Vega-Lite specification, over days with its notes where it is said where they are.
+
+    Raises ValueError for a panel without an x, or with another mark.
+    """
     if panel.x is None or panel.mark not in ("scatter", "line"):
         raise ValueError(f"The panel {panel.title!r} is a {panel.mark} that is not drawn with Vega.")
     spec: Spec = {
         "$schema": SCHEMA,
         "description": f"{panel.title}. {panel.how_to_read}",
         "data": {
+            "name": ROWS,
             "url": {"index": index, "body": search_body(panel, report_name, report_type)},
             "format": {"property": "hits.hits"},
         },
@@ -59,6 +92,8 @@ def specification(
         "config": {"range": {"category": list(OKABE_ITO)}},
     }
     spec["layer"] = _points(panel, fields) if panel.mark == "scatter" else _lines(panel, fields)
+    if pinned is not None and fields[panel.x].type == "date":
+        spec["layer"].append(_notes(panel, fields, pinned))
     return spec
 
 
@@ -76,6 +111,16 @@ def search_body(panel: Panel, report_name: str, report_type: ReportType) -> Spec
                 "must_not": [CONTEXT["must_not"]],
             }
         },
+    }
+
+
+def notes_body(panel_id: str) -> Spec:
+    """The search for the notes on a panel, the newest first."""
+    return {
+        "size": NOTES_AT_MOST,
+        "sort": [{"day": "desc"}],
+        "_source": list(NOTE_FIELDS),
+        "query": {"bool": {"filter": [{"terms": {"panel": [panel_id, EVERY]}}]}},
     }
 
 
@@ -123,6 +168,36 @@ def _lines(panel: Panel, fields: Mapping[str, Field]) -> list[Spec]:
             {"transform": [{"filter": f"datum._source.{panel.marked}"}], "mark": standing_out, "encoding": told}
         )
     return layers
+
+
+def _notes(panel: Panel, fields: Mapping[str, Field], pinned: Pinned) -> Spec:
+    """A rule at each note's day, dashed where it is about one dimension value, and a point that tells it.
+
+    Only those from the first day of the chart to the end of its last period, as others would stretch its axis.
+    """
+    days = f"extent(pluck(data('{ROWS}'), '_source.{panel.x}'))"
+    lasts = PERIOD_DAYS.get(str(panel.where.get("granularity")), 1) * MILLISECONDS_PER_DAY
+    day, first, last = (f"time(toDate({one}))" for one in ("datum._source.day", f"{days}[0]", f"{days}[1]"))
+    x = {**_x(panel, fields), "field": "_source.day"}
+    told: list[Spec] = [
+        {"field": f"_source.{name}", "type": "nominal", "title": title}
+        for name, title in (("text", "Note"), ("author", "By"), ("dimension", "About"))
+    ]
+    when = {"field": "_source.day", "type": "temporal", "timeUnit": "utcyearmonthdate", "title": "Day"}
+    is_of_all = f"datum._source.dimension === '{EVERY}'"
+    dash = {"condition": {"test": is_of_all, "value": [1, 0]}, "value": [4, 3]}
+    point = {"type": "point", "shape": "triangle-down", "filled": True, "size": 90, "color": COLOR, "opacity": 1}
+    return {
+        "data": {
+            "url": {"index": pinned.index, "body": notes_body(pinned.panel_id)},
+            "format": {"property": "hits.hits"},
+        },
+        "transform": [{"filter": f"{first} <= {day} && {day} < {last} + {lasts}"}],
+        "layer": [
+            {"mark": {"type": "rule", "color": COLOR}, "encoding": {"x": x, "strokeDash": dash}},
+            {"mark": point, "encoding": {"x": x, "y": {"value": MARKER_DOWN}, "tooltip": [when, *told]}},
+        ],
+    }
 
 
 def _points(panel: Panel, fields: Mapping[str, Field]) -> list[Spec]:

@@ -10,6 +10,7 @@ import pytest
 import vl_convert
 
 from include.dashboards.annotations import annotate, has_days
+from include.dashboards.dashboard import dashboards, fields_of, placed_panels
 from include.dashboards.kibana import SavedObject, dashboard_id, mappings, object_id, saved_objects
 from include.dashboards.kibana_checks import annotation_layers, changed_ids, troubles
 from include.dashboards.notes import EVERY, NOTES, Note
@@ -202,6 +203,25 @@ def test_a_layer_of_notes_is_as_kibana_writes_it() -> None:
     # Kibana asks for annotations of the dashboard's time only.
     assert dashboard["attributes"]["timeRestore"] is True
     assert dashboard["attributes"]["timeFrom"] == "now-30y"
+
+
+def test_every_chart_of_vega_over_days_asks_for_its_notes() -> None:
+    placed = {object_id("panel", one.id): one for shown in dashboards() for one in placed_panels(shown)}
+    asked = []
+    for dashboard in (one for one in OBJECTS if one["type"] == "dashboard"):
+        for panel in json.loads(dashboard["attributes"]["panelsJSON"]):
+            if panel["type"] != "visualization" or panel["panelIndex"] not in placed:
+                continue
+            own = placed[panel["panelIndex"]]
+            spec = json.loads(panel["embeddableConfig"]["savedVis"]["params"]["spec"])
+            searches = [layer["data"]["url"] for layer in spec["layer"] if "data" in layer]
+            is_over_days = fields_of(own.report_name)[str(own.panel.x)].type == "date"
+            assert len(searches) == (1 if is_over_days else 0), panel["title"]
+            for search in searches:
+                assert search["index"] == "notes"
+                assert search["body"]["query"] == {"bool": {"filter": [{"terms": {"panel": [own.id, "every"]}}]}}
+                asked.append(own.id)
+    assert {"anomaly_detection.daily_series.2", "churn.window_churn.1"} <= set(asked)
 
 
 def planted(change: Callable[[dict[str, Any]], None]) -> tuple[list[SavedObject], SavedObject]:
