@@ -27,25 +27,31 @@ def import_dashboards(context: Context) -> dict[str, Any]:
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from include.dashboards.kibana import saved_objects
-    from include.dashboards.kibana_import import connect_kibana
-
     with recorded(context) as record:
         if not configs.KIBANA_URL:
             raise AirflowSkipException("KIBANA_URL is empty: there is no Kibana to bring the dashboards to.")
-        with closing(connect_kibana(configs.KIBANA_URL, configs.KIBANA_SPACE)) as kibana:
-            imported = kibana.import_objects(saved_objects())
-            space = configs.KIBANA_SPACE or "default"
-            log.info(
-                "%s: %d objects imported into the space `%s`, %d of them replaced",
-                kibana.place,
-                imported.objects,
-                space,
-                imported.overwritten,
-            )
-            zone = _time_zone(kibana)
-            record.handled(imported.objects)
-        return {"space": space, "objects": imported.objects, "replaced": imported.overwritten, "time_zone": zone}
+        done = bring_dashboards()
+        record.handled(done["objects"])
+        return done
+
+
+def bring_dashboards() -> dict[str, Any]:
+    """The import itself, of a task or of the stack's start. Raises `KibanaProblem` unless all objects are there."""
+    from include.dashboards.kibana import saved_objects
+    from include.dashboards.kibana_import import connect_kibana
+
+    with closing(connect_kibana(configs.KIBANA_URL, configs.KIBANA_SPACE)) as kibana:
+        imported = kibana.import_objects(saved_objects())
+        space = configs.KIBANA_SPACE or "default"
+        log.info(
+            "%s: %d objects imported into the space `%s`, %d of them replaced",
+            kibana.place,
+            imported.objects,
+            space,
+            imported.overwritten,
+        )
+        zone = _time_zone(kibana)
+    return {"space": space, "objects": imported.objects, "replaced": imported.overwritten, "time_zone": zone}
 
 
 def _time_zone(kibana: Kibana) -> str:

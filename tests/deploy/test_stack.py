@@ -16,6 +16,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from deploy.secure_elasticsearch import PIPELINE
+from include.dashboards.kibana import saved_objects
 from include.launch.services import stop_family
 from tests.deploy.compose import ROOT, dockerfile_environment, services
 from tests.deploy.conftest import SecuredNode
@@ -134,8 +135,9 @@ def stack(
     }
     found = services(secrets)
     environments = {}
-    for name in ("init", *PROCESSES):
-        environments[name] = {**dockerfile_environment(), **found[f"airflow-{name}"]["environment"]}
+    for name in ("init", *PROCESSES, "kibana-setup"):
+        service = found.get(f"airflow-{name}") or found[name]
+        environments[name] = {**dockerfile_environment(), **service["environment"]}
         for setting, value in environments[name].items():
             value = str(value)
             for there, instead in here.items():
@@ -166,6 +168,25 @@ def stack(
         for process in reversed(running.processes.values()):
             stop_family(psutil.Process(process.pid) if process.poll() is None else None, process.pid)
             process.wait()
+
+
+def test_the_dashboards_are_in_kibana_before_the_first_run(
+    stack: Stack, secrets: dict[str, str], kibana: KibanaServer
+) -> None:
+    """While the services start: this one needs none of them."""
+    command, environment = services(secrets)["kibana-setup"]["command"], stack.environments["kibana-setup"]
+    kibana.faults.append((503, "Kibana server is not ready yet"))
+    codes = []
+    for _ in range(2):  # it is started again after a failure
+        with (stack.logs / "kibana-setup.log").open("ab") as sink:
+            done = subprocess.run(
+                command, check=False, cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT
+            )
+        codes.append(done.returncode)
+    assert codes == [1, 0], stack.told()
+    assert set(kibana.spaces["default"]) == {(one["type"], one["id"]) for one in saved_objects()}
+    assert kibana.settings["default"]["dateFormat:tz"]["userValue"] == "UTC"
+    kibana.spaces["default"].clear()  # what comes now is the task's
 
 
 def test_the_stack_runs_the_pipeline_and_shows_it(
