@@ -40,7 +40,7 @@ bench: environment-dev ## measure beside peers, write docs/benchmarks.md; SIZES=
 generate: environment-dev ## write the generated files again: suites, docs/metrics.md, docs/configuration.md
 	$(BIN)/python -m include.generate
 
-pictures: environment-dev ## write docs/what-the-data-say.md and its pictures again, from the analyses on real data
+pictures: environment-dev ## write docs/what-the-data-say.md and the pictures of analyses again, on real data and a simulated shop
 	$(BIN)/python -m include.datasets.what_the_data_say
 
 screenshots: environment-dev system-packages ## take pictures of every dashboard on DATASETS (all three), those of the documentation among them

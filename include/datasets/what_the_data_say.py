@@ -1,19 +1,20 @@
 """`docs/what-the-data-say.md`: what the analyses say about two real data sets, with pictures of their own panels.
 
-    CDNOW, Complete Journey  ->  reports  ->  docs/what-the-data-say.md, docs/images/<picture>.svg
+    CDNOW, Complete Journey, a simulated shop  ->  reports  ->  docs/what-the-data-say.md, docs/images/<picture>
 
-`make pictures` writes both. The figures are those of the reports; the sentences around them are written by hand, so
-whoever changes an analysis reads the page again.
+`make pictures` writes both, the pictures of other pages too. The figures are those of the reports; the sentences around
+them are written by hand, so whoever changes an analysis reads the page again.
 """
 
 from __future__ import annotations
 
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import vl_convert
@@ -23,6 +24,10 @@ from include import catalogue
 from include.dashboards.vega import draw, theme
 from include.datasets.cdnow import write_cdnow
 from include.datasets.completejourney import SHOP_TIMEZONE, write_completejourney
+from include.datasets.shop.block import simulate
+from include.datasets.shop.parameters import Shop
+from include.datasets.shop.rhythm import Rhythm
+from include.datasets.shop.staged import tables_of_block
 from include.elastic.reports import json_rows
 from include.pipeline.analyse import compute
 from include.schemas.reports import SHARED_FIELDS, Report
@@ -33,16 +38,22 @@ IMAGES = "docs/images"
 WIDTH, LABEL_WIDTH = 760, 430  # pixels of a picture, and of the longest name in it
 WRAP_AT = 120
 CDNOW_END, COMPLETE_JOURNEY_END = date(1998, 6, 30), date(2017, 12, 31)
+SHOP_SEED = 11
 Reports = dict[str, dict[str, Report]]  # by analysis and type
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A panel of an analysis, by its title, and the file it is drawn into."""
+    """A panel of an analysis, by its title, and the file it is drawn into; lines of many days are smaller as PNG."""
 
     file: str
     analysis: str
     title: str
+    form: Literal["svg", "png"] = "svg"
+
+    @property
+    def name(self) -> str:
+        return f"{self.file}.{self.form}"
 
 
 def cdnow_tables(folder: Path) -> Tables:
@@ -95,6 +106,12 @@ def complete_journey_tables(folder: Path) -> Tables:
     return tables_from_frames(sessions, customers, basket=basket, time_zone=SHOP_TIMEZONE)
 
 
+def shop_tables() -> Tables:
+    """The simulated shop: about 160,000 sessions."""
+    shop = Shop()
+    return tables_of_block(shop, simulate(shop, Rhythm(shop), seed=SHOP_SEED, number=0, most_sessions=10**9))
+
+
 def _instants(texts: pd.Series) -> pd.Series:
     return pd.to_datetime(texts.str.removesuffix("Z")).astype("datetime64[us]")
 
@@ -105,6 +122,18 @@ def reports_of(tables: Tables, as_of: date, analyses: tuple[str, ...]) -> Report
 
 def drawn(picture: Picture, reports: Reports) -> str:
     """The panel as an SVG."""
+    return str(vl_convert.vegalite_to_svg(_spec(picture, reports)))
+
+
+def write_picture(picture: Picture, reports: Reports, folder: Path) -> None:
+    file = folder / picture.name
+    if picture.form == "svg":
+        file.write_text(drawn(picture, reports), encoding="utf-8")
+    else:
+        file.write_bytes(vl_convert.vegalite_to_png(_spec(picture, reports)))
+
+
+def _spec(picture: Picture, reports: Reports) -> dict[str, Any]:
     module = catalogue.analysis(picture.analysis).module
     fields = {**SHARED_FIELDS, **module.FIELDS}
     ((report_type, panel),) = (
@@ -121,7 +150,7 @@ def drawn(picture: Picture, reports: Reports) -> str:
     look = theme(dark=False)
     axis = {**look["axis"], "labelLimit": LABEL_WIDTH, "maxExtent": LABEL_WIDTH + 40}
     look |= {"background": "white", "font": "sans-serif", "axis": axis}
-    return str(vl_convert.vegalite_to_svg({**spec, "width": WIDTH, "config": look}))
+    return {**spec, "width": WIDTH, "config": look}
 
 
 class Found:
@@ -276,13 +305,30 @@ COMPLETE_JOURNEY = (
     Picture("groceries-churn", "churn", "Weekly churn, by orders"),
     Picture("groceries-pairs", "product_analytics", "Strongest pairs"),
 )
-# Shown in docs/ab-tests.md.
-AB_TESTS_CDNOW = (Picture("ab-tests-segments-cdnow", "ab_test", "Orders per customer: current month per segment"),)
-AB_TESTS_COMPLETE_JOURNEY = (
+# Shown on the pages of the analyses.
+DECILES, DAILY = "Predicted and actual orders", "Daily revenue, actual and predicted"
+MORE_OF_CDNOW = (
+    Picture("ab-tests-segments-cdnow", "ab_test", "Orders per customer: current month per segment"),
+    Picture("anomalies-cdnow", "anomaly_detection", "Orders", "png"),
+    Picture("customer-value-daily-cdnow", "clv_prediction", DAILY, "png"),
+    Picture("customer-value-deciles-cdnow", "clv_prediction", DECILES),
+    Picture("segmentation-cdnow", "customer_segmentation", "Customers per segment"),
+)
+MORE_OF_COMPLETE_JOURNEY = (
     Picture("ab-tests-effect-groceries", "ab_test", "Effect on orders per promotion"),
     Picture("ab-tests-before-after-groceries", "ab_test", "Orders before and after, per promotion"),
     Picture("ab-tests-self-check-groceries", "ab_test", "Rejections without an effect"),
+    Picture("anomalies-groceries", "anomaly_detection", "Orders", "png"),
+    Picture("customer-value-daily-complete-journey", "clv_prediction", DAILY, "png"),
+    Picture("customer-value-deciles-complete-journey", "clv_prediction", DECILES),
+    Picture("segmentation-complete-journey", "customer_segmentation", "Customers per segment"),
 )
+SHOP = (
+    Picture("anomalies-shop", "anomaly_detection", "Sessions", "png"),
+    Picture("deliveries-ride", "delivery_analytics", "Ride: median hours by weekday and hour", "png"),
+    Picture("deliveries-waiting", "delivery_analytics", "Orders not yet delivered", "png"),
+)
+PICTURES = (*CDNOW, *MORE_OF_CDNOW, *COMPLETE_JOURNEY, *MORE_OF_COMPLETE_JOURNEY, *SHOP)
 CDNOW_ANALYSES = ("descriptive_statistics", "cohorts", "churn")
 COMPLETE_JOURNEY_ANALYSES = ("descriptive_statistics", "churn", "product_analytics", "promotion_analytics")
 HEAD = """\
@@ -302,19 +348,24 @@ def _wrapped(text: str) -> str:
 
 
 def shown(picture: Picture) -> str:
-    return f"![{picture.title}](images/{picture.file}.svg)"
+    return f"![{picture.title}](images/{picture.name})"
+
+
+def reports_for(tables: Tables, as_of: date, pictures: Sequence[Picture], told: tuple[str, ...] = ()) -> Reports:
+    """The reports of the analyses that are told of, and those of the pictures, which are drawn."""
+    reports = reports_of(tables, as_of, tuple(dict.fromkeys([*told, *(picture.analysis for picture in pictures)])))
+    for picture in pictures:
+        write_picture(picture, reports, configs.PROJECT_ROOT / IMAGES)
+    return reports
 
 
 def main() -> int:
     data = Path(configs.VAR_DIR) / "data"
-    cdnow = reports_of(cdnow_tables(data / "cdnow"), CDNOW_END, (*CDNOW_ANALYSES, "ab_test"))
+    cdnow = reports_for(cdnow_tables(data / "cdnow"), CDNOW_END, (*CDNOW, *MORE_OF_CDNOW), CDNOW_ANALYSES)
     tables = complete_journey_tables(data / "completejourney")
-    complete_journey = reports_of(tables, COMPLETE_JOURNEY_END, (*COMPLETE_JOURNEY_ANALYSES, "ab_test"))
-    shown_of_cdnow, shown_of_groceries = (*CDNOW, *AB_TESTS_CDNOW), (*COMPLETE_JOURNEY, *AB_TESTS_COMPLETE_JOURNEY)
-    for pictures, reports in ((shown_of_cdnow, cdnow), (shown_of_groceries, complete_journey)):
-        for picture in pictures:
-            path = configs.PROJECT_ROOT / IMAGES / f"{picture.file}.svg"
-            path.write_text(drawn(picture, reports), encoding="utf-8")
+    of_groceries = (*COMPLETE_JOURNEY, *MORE_OF_COMPLETE_JOURNEY)
+    complete_journey = reports_for(tables, COMPLETE_JOURNEY_END, of_groceries, COMPLETE_JOURNEY_ANALYSES)
+    reports_for(shop_tables(), Shop().last_day, SHOP)
     text = "\n".join([HEAD, cdnow_text(cdnow), complete_journey_text(complete_journey)])
     (configs.PROJECT_ROOT / PAGE).write_text(text, encoding="utf-8")
     return 0

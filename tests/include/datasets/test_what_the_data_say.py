@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import configs
+from include import catalogue
 from include.datasets.what_the_data_say import (
     CDNOW,
     CDNOW_ANALYSES,
@@ -13,11 +14,13 @@ from include.datasets.what_the_data_say import (
     COMPLETE_JOURNEY,
     IMAGES,
     PAGE,
+    PICTURES,
     cdnow_tables,
     cdnow_text,
     drawn,
     reports_of,
 )
+from include.launch.screenshots import CHOSEN
 
 MOST_BYTES = 60_000
 
@@ -27,6 +30,18 @@ def test_the_figures_and_pictures_of_cdnow_are_those_of_the_reports(tmp_path: Pa
     page = (configs.PROJECT_ROOT / PAGE).read_text(encoding="utf-8")
     assert cdnow_text(reports) in page, "stale: run `make pictures`"
     assert re.search(r"<svg .*</svg>", drawn(CDNOW[1], reports), flags=re.DOTALL)
+
+
+def test_every_picture_of_the_documentation_is_written_by_a_command() -> None:
+    """`make pictures` or `make screenshots`: what neither writes would stay as it once was."""
+    written = [*(picture.name for picture in PICTURES), *(chosen.file for chosen in CHOSEN)]
+    assert sorted(written) == sorted(path.name for path in (configs.PROJECT_ROOT / IMAGES).iterdir())
+
+
+def test_every_picture_is_of_one_panel() -> None:
+    for picture in PICTURES:
+        reports = catalogue.analysis(picture.analysis).module.REPORTS
+        assert [panel.title for report in reports for panel in report.panels].count(picture.title) == 1, picture
 
 
 def test_the_pictures_are_there_and_small() -> None:

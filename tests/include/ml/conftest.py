@@ -1,20 +1,17 @@
-"""Staged tables of a simulated shop, without the way through files; and daily series of one, for many seeds."""
+"""Staged tables of a simulated shop, without the way through files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from include.datasets.shop.block import Block, simulate
-from include.datasets.shop.deliveries import NOT_RETURNED
+from include.datasets.shop.block import simulate
 from include.datasets.shop.parameters import Shop
-from include.datasets.shop.rhythm import WEEK_SECONDS, Rhythm
-from include.staging.tables import Tables, tables_from_frames
+from include.datasets.shop.rhythm import Rhythm
+from include.datasets.shop.staged import tables_of_block
+from include.staging.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -25,45 +22,6 @@ class SimulatedShop:
     @property
     def as_of(self) -> date:
         return self.shop.last_day
-
-
-def instants(shop: Shop, seconds: Any) -> pd.Series:
-    return pd.Series(np.datetime64(shop.first_day, "us") + np.asarray(seconds).astype("timedelta64[s]"))
-
-
-def tables_of_block(shop: Shop, block: Block) -> Tables:
-    found, who, sent = block.sessions, block.customers, block.deliveries
-    names = [one.name for one in shop.promotions]
-    ids = np.array([f"s{place}" for place in range(len(found))])
-    clients = np.array([f"c{number}" for number in range(len(who))])
-    paid = np.where(found.bought, found.cents - found.discount_cents, 0) / 100
-    sessions = pd.DataFrame(
-        {
-            "id": ids,
-            "client": clients[found.customer],
-            "session_start_date": instants(shop, found.start),
-            "has_purchased": found.bought,
-            "payment_amount": paid,
-            "promotion_id": pd.Series([names[one] if one >= 0 else None for one in found.promotion], dtype="object"),
-            "dimension_region": np.array([one.name for one in shop.regions])[who.region][found.customer],
-            "dimension_device": np.array([one.name for one in shop.devices])[block.device],
-            **{f"action_{name}": found.steps > number for number, name in enumerate(shop.steps)},
-        }
-    )
-    downloaded = instants(shop, (who.download * WEEK_SECONDS).astype("int64"))
-    customers = pd.DataFrame({"client": clients, "download_date": downloaded})
-    returned = instants(shop, sent.returned).mask(sent.returned == NOT_RETURNED)
-    deliveries = pd.DataFrame(
-        {
-            "order_id": ids[block.orders[sent.order]],
-            "prepare_date": instants(shop, sent.prepared),
-            "delivery_date": instants(shop, sent.delivered),
-            "return_date": returned,
-            "latitude": sent.latitude,
-            "longitude": sent.longitude,
-        }
-    )
-    return tables_from_frames(sessions, customers, deliveries=deliveries)
 
 
 @pytest.fixture(scope="session")
