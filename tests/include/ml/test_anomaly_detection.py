@@ -126,6 +126,9 @@ def test_a_shop_without_anomalies_has_none(quiet_shop: tuple[pd.DataFrame, pd.Da
     assert reports["anomalies"].kpis["newest_anomalies"] == 0
     assert module.alerts(reports) == []
     assert len(reports["daily_series"].rows) > 500
+    judged = reports["daily_series"].rows.query("is_judged")
+    assert judged["score"].notna().all()
+    assert len(judged) == reports["daily_series"].rows["score"].notna().sum() > 0
 
 
 def test_an_anomaly_is_explained_by_the_dimension_value_behind_it(odd_reports: dict[str, Report]) -> None:
@@ -275,6 +278,7 @@ def test_a_short_series_is_shown_and_not_judged(quiet_shop: tuple[pd.DataFrame, 
     assert found(reports) == []
     rows = reports["daily_series"].rows
     assert rows["expected"].isna().all()
+    assert not rows["is_judged"].any()
     assert rows["actual"].notna().all()
     assert any("fewer than 56 days: sessions" in one for one in reports["daily_series"].warnings)
 
