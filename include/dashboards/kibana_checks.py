@@ -14,6 +14,7 @@ from typing import Any
 
 from include.dashboards.kibana import CORE_VERSION, GRID_COLUMNS, TYPE_VERSIONS, SavedObject
 from include.dashboards.kibana_lens import ANNOTATIONS_REFERENCE
+from include.dashboards.kibana_vega import CONTEXT
 from include.elastic.reports import ALL
 
 Mappings = Mapping[str, Mapping[str, Any]]
@@ -42,6 +43,7 @@ def troubles(objects: Sequence[SavedObject], mappings: Mappings) -> list[str]:
         found += [
             *controls(dashboard, mappings),
             *columns(dashboard, mappings),
+            *deaf_panels(dashboard),
             *annotation_layers(dashboard, mappings),
             *map_layers(dashboard, mappings),
         ]
@@ -139,7 +141,9 @@ def controls(dashboard: SavedObject, mappings: Mappings) -> Iterator[str]:
             yield f"{_named(dashboard)}: the control of {given['fieldName']} refers to no data view."
         elif mappings.get(target["id"], {}).get(given["fieldName"], {}).get("type") != "keyword":
             yield f"{_named(dashboard)}: the control's field {given['fieldName']} is no keyword of its data view."
-        if given["id"] != id_ or given["selectedOptions"] != [ALL] or not given["singleSelect"]:
+        if given["id"] != id_:
+            yield f"{_named(dashboard)}: the control of {given['fieldName']} has the id of another one."
+        if given["selectedOptions"] != [ALL] or not given["singleSelect"]:
             yield f"{_named(dashboard)}: the control of {given['fieldName']} does not begin with the one value `all`."
 
 
@@ -165,6 +169,16 @@ def columns(dashboard: SavedObject, mappings: Mappings) -> Iterator[str]:
         for name in _vega_fields(panel):
             if not any(_is_aggregatable(fields.get(name)) for fields in mappings.values()):
                 yield f"{place}: there is no field {name} to draw."
+
+
+def deaf_panels(dashboard: SavedObject) -> Iterator[str]:
+    """Panels that show the same whatever the control says: of Lens and of Vega; maps are `map_layers`' own."""
+    for panel in _panels(dashboard):
+        place = f"{_named(dashboard)}, panel {panel['title']!r}"
+        if any(layer.get("ignoreGlobalFilters") is not False for layer in _layers(panel).values()):
+            yield f"{place}: Lens's layer does not follow the control."
+        if panel["type"] == "visualization" and CONTEXT["filter"] not in _vega_search(panel)["query"]["bool"]["filter"]:
+            yield f"{place}: Vega's search does not follow the control."
 
 
 def annotation_layers(dashboard: SavedObject, mappings: Mappings) -> Iterator[str]:
@@ -347,9 +361,13 @@ def _shown(attributes: Mapping[str, Any]) -> Iterator[str]:
 def _vega_fields(panel: Mapping[str, Any]) -> list[str]:
     if panel["type"] != "visualization":
         return []
-    spec = json.loads(panel["embeddableConfig"]["savedVis"]["params"]["spec"])
-    fields: list[str] = spec["data"]["url"]["body"]["_source"]
+    fields: list[str] = _vega_search(panel)["_source"]
     return fields
+
+
+def _vega_search(panel: Mapping[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(panel["embeddableConfig"]["savedVis"]["params"]["spec"])["data"]["url"]["body"]
+    return body
 
 
 def _can(operation: str, mapping: Mapping[str, Any]) -> bool:

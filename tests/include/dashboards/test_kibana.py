@@ -11,6 +11,7 @@ import pytest
 import configs
 from include.dashboards.dashboard import dashboards, fields_of, placed_panels
 from include.dashboards.kibana import (
+    DATA,
     SavedObject,
     dashboard_id,
     mappings,
@@ -110,6 +111,46 @@ def test_every_search_is_limited_to_its_report_and_left_to_the_control() -> None
                 _, layer = json.loads(state["layerListJSON"])
                 assert layer["query"]["query"].startswith(f'report_name: "{placed.report_name}" and type: ')
                 assert "dimension" not in layer["query"]["query"]
+
+
+def test_a_click_in_lens_opens_discover_once() -> None:
+    """With an id that no other panel of the dashboard has; nothing else on a dashboard has such a way."""
+    for dashboard in dashboards():
+        shown = {panel["panelIndex"]: panel for panel in panels(DASHBOARDS[dashboard_id(dashboard.name)])}
+        seen: list[str] = []
+        for placed in placed_panels(dashboard):
+            panel = shown.pop(object_id("panel", placed.id))
+            enhancements = panel["embeddableConfig"]["enhancements"]
+            if panel["type"] != "lens":
+                assert enhancements == {}, placed.id
+                continue
+            (event,) = enhancements["dynamicActions"]["events"]
+            assert event["eventId"] == object_id("drilldown", placed.id), placed.id
+            assert event["triggers"] == ["FILTER_TRIGGER"], placed.id
+            assert event["action"]["factoryId"] == "OPEN_IN_DISCOVER_DRILLDOWN", placed.id
+            seen.append(event["eventId"])
+        assert len(seen) == len(set(seen))
+        assert [panel["embeddableConfig"]["enhancements"] for panel in shown.values()] == [{}]  # the links
+
+
+def test_links_reach_every_other_dashboard_and_filters_go_along_to_the_data_alone() -> None:
+    data = dashboard_id(DATA)
+    titles = {id_: one["attributes"]["title"].removeprefix("[Customer analytics] ") for id_, one in DASHBOARDS.items()}
+    assert data in titles
+    assert len(DASHBOARDS) == len(dashboards()) + 1
+    for id_, one in DASHBOARDS.items():
+        (bar,) = (panel for panel in panels(one) if panel["type"] == "links")
+        links = bar["embeddableConfig"]["attributes"]["links"]
+        targets = {reference["name"]: reference for reference in one["references"]}
+        reached = [targets[f"{bar['panelIndex']}:{link['destinationRefName']}"] for link in links]
+        assert {reference["type"] for reference in reached} == {"dashboard"}
+        assert sorted(reference["id"] for reference in reached) == sorted(set(DASHBOARDS) - {id_})
+        assert [link["order"] for link in links] == list(range(len(links)))
+        assert len({link["id"] for link in links}) == len(links)
+        for link, reference in zip(links, reached, strict=True):
+            assert link["label"] == titles[reference["id"]]
+            goes_along = {name: link["options"][name] for name in ("useCurrentFilters", "useCurrentDateRange")}
+            assert goes_along == {"useCurrentFilters": reference["id"] == data, "useCurrentDateRange": False}
 
 
 def test_another_prefix_is_another_installation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,6 +386,18 @@ def set_in(**values: Any) -> Callable[[dict[str, Any]], None]:
     return lambda part: part.update(values)
 
 
+def shifted(shown: list[dict[str, Any]]) -> None:
+    """The last panel is as wide as before, but does not end where the grid does."""
+    place = shown[-1]["gridData"]
+    place["x"] = 48 - place["w"] + 1
+
+
+def without_context(shown: list[dict[str, Any]]) -> None:
+    (panel, *_) = (panel for panel in shown if panel["type"] == "visualization")
+    params = panel["embeddableConfig"]["savedVis"]["params"]
+    params["spec"] = params["spec"].replace("%dashboard_context-filter_clause%", "nothing")
+
+
 def drop_reference(part_of_name: str, name: str = "funnels") -> Callable[[list[SavedObject]], None]:
     def plant(objects: list[SavedObject]) -> None:
         references = named(objects, name)["references"]
@@ -402,10 +455,14 @@ DEFECTS: list[tuple[str, Callable[[list[SavedObject]], None], str]] = [
     ("place of another", in_panels(lambda shown: shown[1]["gridData"].update(i="x")), "belongs to another one"),
     ("too wide", in_panels(lambda shown: shown[1]["gridData"].update(w=49)), "wider than the 48 columns"),
     ("no size", in_panels(lambda shown: shown[1]["gridData"].update(h=0)), "has no size"),
+    ("left of the grid", in_panels(lambda shown: shown[1]["gridData"].update(x=-1)), "lies outside"),
+    ("above the grid", in_panels(lambda shown: shown[1]["gridData"].update(y=-1)), "lies outside"),
+    ("shifted out of the grid", in_panels(shifted), "wider than the 48 columns"),
     ("overlap", in_panels(lambda shown: shown[1]["gridData"].update(y=0)), "overlap"),
     ("control of a non-data view", to_dashboard, "refers to no data view"),
     ("control of no field", in_control(set_in(fieldName="nothing")), "has not exactly one control"),
     ("control of a number", in_control(set_in(fieldName="orders")), "is no keyword"),
+    ("control of another id", in_control(set_in(id="other")), "has the id of another one"),
     ("nothing chosen", in_control(set_in(selectedOptions=[])), "does not begin with the one value"),
     ("several values", in_control(set_in(singleSelect=False)), "does not begin with the one value"),
     (
@@ -413,6 +470,9 @@ DEFECTS: list[tuple[str, Callable[[list[SavedObject]], None], str]] = [
         lambda objects: funnels(objects)["attributes"]["controlGroupInput"].update(panelsJSON="{}"),
         "has not exactly one control",
     ),
+    ("Lens deaf to the control", in_columns(set_in(ignoreGlobalFilters=True)), "Lens's layer does not follow"),
+    ("Lens as it likes", in_columns(lambda layer: layer.pop("ignoreGlobalFilters")), "Lens's layer does not follow"),
+    ("Vega deaf to the control", in_panels(without_context, "rfm"), "Vega's search does not follow"),
     ("order incomplete", in_columns(lambda layer: layer["columnOrder"].clear()), "columnOrder does not list"),
     ("no such field", in_columns(lambda layer: layer["columns"]["x"].update(sourceField="gone")), "no field gone"),
     (
