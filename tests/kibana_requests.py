@@ -9,6 +9,7 @@ around all of them, to move there; and what to tell of the one under the pointer
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -179,6 +180,10 @@ def check_lens(client: Elasticsearch, dashboard: Dashboard, dimension: str) -> N
                 assert (shown, unfinished) == (row.get(name), None), (one.id, key, name)
         if len(keys) == 1 and types[keys[0]] == "keyword":
             assert list(by_key) == list(expected) or panel.sort != "report", one.id
+            if panel.sort != "report":
+                by = panel.series[0]
+                values_shown = [values.get(by, values.get("value")) for values in by_key.values()]
+                assert values_shown == [row[by] for row in expected.values()], one.id
 
 
 def _check_table(panel: Panel, rows: list[Row], found: list[tuple[dict[str, Any], Row, int]], id_: str) -> None:
@@ -190,8 +195,33 @@ def _check_table(panel: Panel, rows: list[Row], found: list[tuple[dict[str, Any]
         assert shown == wanted[: len(shown)], id_
         assert len(shown) == min(len(wanted), 1_000), id_
         return
-    order = [values[panel.series[0]] for _, values, _ in found]
-    assert order[: len(expected)] == [row[panel.series[0]] for row in expected], id_
+    by = panel.series[0]
+    order = [values[by] for _, values, _ in found]
+    assert order[: len(expected)] == [row[by] for row in expected], id_
+    assert set(order[len(expected) :]) <= {None}, id_
+    known = [row for row in rows if row.get(by) is not None]
+    columns = tuple(dict.fromkeys((by, *names)))
+    told = [{name: values[name] for name in columns if values[name] is not None} for _, values, _ in found]
+    cut = [{name: row[name] for name in columns if row.get(name) is not None} for row in known]
+    check_sorted(told[: len(expected)], cut, panel)
+
+
+def check_sorted(shown: list[Row], rows: list[Row], panel: Panel) -> None:
+    """Rows in the order of the panel's value, cut at its limit: any of the rows that tie may be first, or cut."""
+    by = (panel.color or panel.series[0]) if panel.mark == "heatmap" else panel.series[0]
+    known = [row for row in rows if row.get(by) is not None]
+    values = sorted((row[by] for row in known), reverse=panel.sort == "descending")
+    values += [None] * (len(rows) - len(known))
+    assert [row.get(by) for row in shown] == values[: panel.limit], panel.title
+    for value in dict.fromkeys(values):
+        there = Counter(_whole(row) for row in shown if row.get(by) == value)
+        wanted = Counter(_whole(row) for row in rows if row.get(by) == value)
+        is_cut = len(shown) < len(rows) and value == shown[-1].get(by) if shown else True
+        assert there <= wanted if is_cut else there in (wanted, Counter()), (panel.title, value)
+
+
+def _whole(row: Row) -> frozenset[tuple[str, Any]]:
+    return frozenset(row.items())
 
 
 def check_vega(client: Elasticsearch, dashboard: Dashboard, dimension: str) -> None:

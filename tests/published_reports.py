@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from include.elastic.load import load_downloads, load_orders, write_scores
 from include.elastic.reports import publish_reports, write_report
 from include.operations import runs
 from include.pipeline.publish import side_by_side
+from include.schemas.reports import Report
 from include.staging.tables import Tables, tables_from_frames
 from tests.run_facts import sample_reports
 from tests.servers import elasticsearch_node
@@ -84,8 +86,20 @@ def shop() -> Tables:
     )
 
 
-def write_all_reports(url: str, tables: Tables, as_of: date) -> None:
-    """Run every analysis and publish its reports."""
+Reports = dict[tuple[str, str], Report]  # by the name of the analysis and the type of the report
+
+
+@dataclass(frozen=True)
+class Published:
+    """A node that holds the reports, and the reports as the analyses have returned them."""
+
+    url: str
+    reports: Reports
+
+
+def write_all_reports(url: str, tables: Tables, as_of: date) -> Reports:
+    """Run every analysis and publish its reports; what they have returned."""
+    written: Reports = {}
     with connect(url) as client:
         modules = {one.name: one.module for one in catalogue.analyses()} | {"runs": runs}
         ensure_reports(client, {name: getattr(module, "FIELDS", {}) for name, module in modules.items()})
@@ -93,6 +107,7 @@ def write_all_reports(url: str, tables: Tables, as_of: date) -> None:
             settings = getattr(module, "SETTINGS", {})
             reports = sample_reports() if module is runs else getattr(module, name)(tables, as_of=as_of, **settings)
             for report_type in module.REPORTS:
+                written[name, report_type.type] = reports[report_type.type]
                 write_report(
                     client,
                     name,
@@ -105,6 +120,7 @@ def write_all_reports(url: str, tables: Tables, as_of: date) -> None:
                     fields=getattr(module, "FIELDS", {}),
                 )
         publish_reports(client)
+    return written
 
 
 def remove_reports(client: Elasticsearch, day: date) -> None:
@@ -134,10 +150,9 @@ def customer_scores(tables: Tables, as_of: date) -> pd.DataFrame:
 
 
 @contextmanager
-def published_reports(folder: Path) -> Iterator[str]:
-    """The address of a node that holds the sessions, customers and reports of the shop."""
+def published_reports(folder: Path) -> Iterator[Published]:
+    """A node that holds the sessions, customers and reports of the shop."""
     with elasticsearch_node(folder) as node:
         tables = shop()
         load(node.url, tables, AS_OF)
-        write_all_reports(node.url, tables, AS_OF)
-        yield node.url
+        yield Published(node.url, write_all_reports(node.url, tables, AS_OF))

@@ -21,9 +21,9 @@ READER = "reader"  # may see the page, but write nothing
 
 @pytest.fixture(scope="session")
 def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with published_reports(tmp_path_factory.mktemp("elasticsearch")) as url:
-        index_quarantines(url, tmp_path_factory.mktemp("staging"))
-        yield url
+    with published_reports(tmp_path_factory.mktemp("elasticsearch")) as published:
+        index_quarantines(published.url, tmp_path_factory.mktemp("staging"))
+        yield published.url
 
 
 def index_quarantines(url: str, folder: Path) -> None:

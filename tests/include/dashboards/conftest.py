@@ -7,13 +7,18 @@ from elasticsearch import Elasticsearch
 
 from include.dashboards.notes import NOTES, ensure_notes
 from include.elastic.client import connect, index_name
-from tests.published_reports import published_reports
+from tests.published_reports import Published, published_reports
 
 
 @pytest.fixture(scope="session")
-def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with published_reports(tmp_path_factory.mktemp("elasticsearch")) as url:
-        yield url
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+    with published_reports(tmp_path_factory.mktemp("elasticsearch")) as published:
+        yield published
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url(published: Published) -> str:
+    return published.url
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from include.elastic.indexes import REPORTS
 from include.elastic.reports import publish_reports, read_rows, write_report
 from include.schemas.indexes import reports_mapping
 from include.schemas.reports import Report
-from tests.kibana_requests import check_lens, check_maps, check_vega
+from tests.kibana_requests import check_lens, check_maps, check_sorted, check_vega
 from tests.published_reports import AS_OF, EVIL, RUN_ID, WRITTEN_AT, remove_reports
 
 PLACED = [(shown, placed) for shown in dashboards() for placed in placed_panels(shown)]
@@ -204,15 +204,17 @@ def test_its_numbers_are_those_of_the_reports(client: Elasticsearch, shown: Dash
         panel, names = placed.panel, placed.report_type.fields
         stored = read_rows(client, placed.report_name, placed.report_type.type, dimension, panel.where)
         rows = [{name: row[name] for name in names if name in row} for row in stored]
+        shown_rows = panels[placed.id]["rows"]
         if panel.sort == "report":
-            assert panels[placed.id]["rows"] == rows[: panel.limit], placed.id
+            assert shown_rows == rows[: panel.limit], placed.id
         else:
-            assert all(row in rows for row in panels[placed.id]["rows"]), placed.id
+            assert all(row in rows for row in shown_rows), placed.id
+            check_sorted(shown_rows, rows, panel)
         spec = panels[placed.id]["spec"]
-        if spec and panel.sort == "report" and panel.limit is None:
+        if spec:
             series = (panel.color or panel.series[0],) if panel.mark == "heatmap" else panel.series
             drawn = [row["value"] for row in spec["data"]["values"] if row["value"] is not None]
-            expected = [row[name] for row in rows for name in series if row.get(name) is not None]
+            expected = [row[name] for row in shown_rows for name in series if row.get(name) is not None]
             assert drawn == expected, placed.id
 
 
