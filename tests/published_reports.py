@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -29,9 +30,19 @@ RUN_ID = "manual__2024-05-30"
 EVIL = "<img src=x onerror=window.hacked=1>"  # a name as a customer might have given it
 REGIONS = ("North", "South", EVIL)
 
+CAMPAIGN, CAMPAIGN_BEGINS, CAMPAIGN_DAYS = "ONE WEEK", pd.Timestamp("2024-02-12"), 7
+OTHER_PROMOTIONS_BEGIN = pd.Timestamp("2024-02-20")  # before, there are weeks without any, to compare the campaign with
+ODD_DAY = pd.Timestamp(AS_OF)  # on which one in five customers comes
+REGULAR, REGULAR_DAYS = "c187", 45  # the newest days, on each of which that customer orders
+SLOW_PLACE, SLOWER = (53.5, 15.4), 4  # where one in six deliveries goes, and how many times as long the ride there is
+
 
 def shop() -> Tables:
-    """300 customers, some 1,200 sessions in 150 days; half of the sessions are orders."""
+    """300 customers, some 1,400 sessions in 150 days; half of the sessions are orders.
+
+    So that every analysis has something to find, a campaign, an odd day, a customer who became a regular and a slow
+    place are planted in what is otherwise random.
+    """
     random = np.random.default_rng(7)
     begin = pd.Timestamp("2024-01-01")
     downloads = begin + pd.to_timedelta(random.uniform(0, 140, 300), unit="D")
@@ -51,9 +62,14 @@ def shop() -> Tables:
                     "dimension_region": REGIONS[number % 3],
                 }
             )
-    sessions = pd.DataFrame(rows)
+    promotions = [
+        (None, None, "SPRING", EVIL)[number % 4] if row["session_start_date"] >= OTHER_PROMOTIONS_BEGIN else None
+        for number, row in enumerate(rows)
+    ]
+    planted = list(_planted(downloads))
+    sessions = pd.DataFrame(rows + planted)
     sessions.insert(0, "id", [f"s{number:05}" for number in range(len(sessions))])
-    sessions["promotion_id"] = [(None, None, "SPRING", EVIL)[number % 4] for number in range(len(sessions))]
+    sessions["promotion_id"] = [*promotions, *(row.get("promotion_id") for row in planted)]
     basket = pd.DataFrame(
         [
             {
@@ -69,21 +85,49 @@ def shop() -> Tables:
     )
     orders = sessions[sessions["has_purchased"]]
     prepared = orders["session_start_date"] + pd.to_timedelta(random.exponential(3, len(orders)), unit="h")
+    is_slow = np.arange(len(orders)) % 6 == 0
+    ride = random.exponential(20, len(orders)) * np.where(is_slow, SLOWER, 1)
+    middle = [52.5, 13.4] + random.integers(0, 3, (len(orders), 2)) / 20
+    delivered = prepared + pd.to_timedelta(ride, unit="h")
     deliveries = pd.DataFrame(
         {
             "order_id": orders["id"],
             "prepare_date": prepared,
-            "delivery_date": prepared + pd.to_timedelta(random.exponential(20, len(orders)), unit="h"),
-            "latitude": 52.5 + random.integers(0, 3, len(orders)) / 20,
-            "longitude": 13.4 + random.integers(0, 3, len(orders)) / 20,
+            "delivery_date": delivered,
+            "return_date": (delivered + pd.Timedelta(days=3)).where(np.arange(len(orders)) % 15 == 0),
+            "latitude": np.where(is_slow, SLOW_PLACE[0], middle[:, 0]),
+            "longitude": np.where(is_slow, SLOW_PLACE[1], middle[:, 1]),
         }
     )
     return tables_from_frames(
         sessions.astype({"session_start_date": "datetime64[us]"}),
         customers.astype({"download_date": "datetime64[us]"}),
         basket=basket,
-        deliveries=deliveries.astype({"prepare_date": "datetime64[us]", "delivery_date": "datetime64[us]"}),
+        deliveries=deliveries.astype(dict.fromkeys(("prepare_date", "delivery_date", "return_date"), "datetime64[us]")),
     )
+
+
+def _planted(downloads: pd.DatetimeIndex) -> Iterator[dict[str, Any]]:
+    """Sessions beside the random ones: those of the campaign and after it, of the odd day, of the regular customer."""
+    for number, downloaded in enumerate(downloads):
+        days = []
+        if downloaded < CAMPAIGN_BEGINS and number % 2 == 0:
+            used = CAMPAIGN_BEGINS + pd.Timedelta(days=number % CAMPAIGN_DAYS, hours=12)
+            days += [(used, CAMPAIGN), (used + pd.Timedelta(days=2), None)]  # its effect is that they come again
+        if number % 5 == 0:
+            days.append((ODD_DAY + pd.Timedelta(minutes=4 * number), None))
+        if f"c{number:03}" == REGULAR:
+            days += [(ODD_DAY - pd.Timedelta(days=day, hours=-8), None) for day in range(REGULAR_DAYS)]
+        for at, promotion in days:
+            yield {
+                "client": f"c{number:03}",
+                "session_start_date": at,
+                "has_purchased": True,
+                "payment_amount": 20.0 + number % 7,
+                "discount_amount": 4.0 if promotion else 0.0,
+                "dimension_region": REGIONS[number % 3],
+                "promotion_id": promotion,
+            }
 
 
 Reports = dict[tuple[str, str], Report]  # by the name of the analysis and the type of the report

@@ -145,7 +145,7 @@ def test_it_reaches_the_recipients_once(mailbox: Mailbox, monkeypatch: pytest.Mo
     assert attached.get_content() == latest_report()
     body = mail.get_body(("html",))
     assert body is not None
-    assert "Orders, last 7 days: 26 (-35.0% on the period before)" in body.get_content()
+    assert "Orders, last 7 days: 93 (+97.9% on the period before)" in body.get_content()
 
     write_report(context_of("write_report", try_number=2), PUBLISHED)
     assert len(mailbox.mails) == 1
