@@ -586,7 +586,7 @@ def _line(chart: _Chart) -> Spec:
         else {"type": "line", "strokeDash": [5, 4]}
     )
     layers: list[Spec] = []
-    if chart.panel.band:
+    if chart.panel.band and any(row[end] is not None for row in chart.drawn for end in ("low", "high")):
         ends = {
             "x": encoding["x"],
             "y": {"field": "low", "type": "quantitative", "axis": encoding["y"]["axis"]},

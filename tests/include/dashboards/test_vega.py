@@ -178,6 +178,16 @@ def test_zero_is_no_emptiness_where_it_says_something() -> None:
     assert draw(panel(y=("orders", "customers")), both, FIELDS).only_zeros == ""
 
 
+def test_a_band_of_which_no_end_is_known_is_not_drawn() -> None:
+    """Vega warns of an axis without any value."""
+    rows = [{"period": f"2024-01-0{day}", "rate": 0.1} for day in (1, 2)]
+    banded = panel(y="rate", band=("ci_low", "ci_high"))
+    for ends, areas in (({}, 0), ({"ci_low": 0.05, "ci_high": 0.2}, 1)):
+        spec = draw(banded, [{**row, **ends} for row in rows], FIELDS).spec
+        assert spec is not None
+        assert [layer["mark"]["type"] for layer in spec["layer"]].count("area") == areas
+
+
 def test_where_sort_and_limit() -> None:
     rows = [{"segment": name, "orders": orders} for name, orders in (("a", 1), ("b", 3), ("c", 2))]
     best = draw(panel(mark="table", sort="descending", limit=2, columns=("segment", "orders")), rows, FIELDS)
