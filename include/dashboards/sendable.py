@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ FONT = "Arial, Helvetica, sans-serif"  # here as where it is read, so that label
 
 DIGITS = {"number": 2, "decimal": 2, "money": 2, "percent": 1, "hours": 1, "days": 1}
 UNITS = {"hours": " h", "days": " d"}
+AS_THE_PAGE = Context(prec=400, rounding=ROUND_HALF_UP)  # a browser rounds 0.125 up, Python to the even neighbour
 
 # What a drawn chart consists of; anything else is left out of it.
 SVG_ELEMENTS = (
@@ -132,7 +134,10 @@ def mail_text(report: Report, file_name: str) -> str:
 
 
 def written(value: Any, shape: str | None) -> str:
-    """A value as a person reads it: `1,234.5`, `12.3%`, `4.0 h`, `2024-03-04 05:06`, `–` where there is none."""
+    """A value as a person reads it: `1,234.5`, `12.3%`, `4.0 h`, `2024-03-04 05:06`, `–` where there is none.
+
+    The page writes the same: `written` in its `elements.js`.
+    """
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -143,13 +148,23 @@ def written(value: Any, shape: str | None) -> str:
         return f"{datetime.fromisoformat(value).astimezone(UTC):%Y-%m-%d %H:%M}"
     if not isinstance(value, int | float) or not shape:
         return str(value)
+    if shape == "p_value":
+        return "< 0.001" if value < 0.001 else _two_digits(value)
+    if shape == "decimal" and 0 < abs(value) < 0.1:  # two digits after the point would make nothing of it
+        return _two_digits(value)
     digits = DIGITS.get(shape, 2)
-    if shape == "percent":
-        return f"{value:,.{digits}%}"
-    text = f"{value:,.{digits}f}"
+    number = Decimal(repr(value)) * (100 if shape == "percent" else 1)
+    text = f"{number.quantize(Decimal(10) ** -digits, context=AS_THE_PAGE):,f}"
     if shape == "number" or (shape == "decimal" and float(value).is_integer()):
         text = text.rstrip("0").rstrip(".")
-    return text + UNITS.get(shape, "")
+    return text + ("%" if shape == "percent" else UNITS.get(shape, ""))
+
+
+def _two_digits(value: float) -> str:
+    """A small number by its first two digits that are not zero."""
+    rounded = Context(prec=2, rounding=ROUND_HALF_UP).create_decimal(value)
+    power = rounded.adjusted()
+    return f"{rounded:.1e}" if power < -6 else f"{rounded:.{max(0, 1 - power)}f}"
 
 
 def _by_default() -> list[str]:
