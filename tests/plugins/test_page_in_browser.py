@@ -4,18 +4,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Frame, Page, Route, expect
 
-from include.dashboards.dashboard import fields_of, reports_of
+from include.dashboards.boards import read_dashboard
+from include.dashboards.dashboard import dashboard, dashboards, fields_of, reports_of
 from include.elastic.client import connect
 from include.elastic.reports import publish_reports, read_rows, write_report
 from include.schemas.reports import Report
 from tests.airflow_server import ROOT, AirflowServer
-from tests.published_reports import AS_OF, EVIL, WRITTEN_AT, remove_reports
+from tests.drawn_panels import check_drawn
+from tests.published_reports import AS_OF, EVIL, REGIONS, WRITTEN_AT, remove_reports
 
 pytestmark = pytest.mark.browser
 
@@ -377,10 +380,15 @@ def test_the_menu_of_a_narrow_window_by_keyboard(browser: Browser, airflow: Airf
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_every_panel_is_drawn(browser: Browser, airflow: AirflowServer, size: tuple[int, int], scheme: str) -> None:
-    with logged_in(browser, airflow, size, scheme) as page:
+def test_every_panel_is_drawn(
+    browser: Browser, airflow: AirflowServer, elasticsearch_url: str, size: tuple[int, int], scheme: str
+) -> None:
+    """In one of the looks, every number of it too: in charts, figures, tables and files."""
+    is_read = (size, scheme) == (WIDE, "light")
+    with logged_in(browser, airflow, size, scheme) as page, connect(elasticsearch_url) as client:
         page.goto(f"{airflow.url}/{PAGE}")
         shown(page)
+        charts: dict[str, int] = {}
         for name in page.eval_on_selector_all('#tabs a[href^="#"]', "links => links.map(link => link.hash)"):
             page.goto(f"{airflow.url}/{PAGE}{name}")
             page.wait_for_function("hash => document.querySelector('#tabs a[aria-current]')?.hash === hash", arg=name)
@@ -394,3 +402,59 @@ def test_every_panel_is_drawn(browser: Browser, airflow: AirflowServer, size: tu
             assert serious(page) == [], name
             slug = name.removeprefix("#/")
             page.screenshot(path=SCREENSHOTS / f"{slug}-{size[0]}-{scheme}.png", full_page=True)
+            if is_read and slug != "quarantine":
+                charts[slug] = check_drawn(page, read_dashboard(client, dashboard(slug)), presses=True)
+    if is_read:
+        assert [one.name for one in dashboards()] == list(charts)
+        assert all(charts.values()), charts
+
+
+def test_every_number_of_a_dimension_value_is_drawn(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
+    """Of every value but `all`, which is looked at above; tables and files that are behind a button stay there."""
+    drawn_of: set[str] = set()
+    page.goto(f"{airflow.url}/{PAGE}")
+    shown(page)
+    with connect(elasticsearch_url) as client:
+        for one in dashboards():
+            for dimension in read_dashboard(client, one)["dimensions"]:
+                if dimension == "all":
+                    continue
+                with page.expect_response(lambda answer: "dimension=" in answer.url):
+                    page.evaluate("hash => { location.hash = hash; }", f"#/{one.name}?dimension={quote(dimension)}")
+                shown(page)
+                if check_drawn(page, read_dashboard(client, one, dimension), presses=False):
+                    drawn_of.add(dimension)
+    assert {f"region: {region}" for region in REGIONS} <= drawn_of
+
+
+@pytest.mark.parametrize("what", ["chart", "mark", "figure", "table"])
+def test_a_number_that_changes_on_the_way_is_seen(
+    page: Page, airflow: AirflowServer, elasticsearch_url: str, what: str
+) -> None:
+    """Else the two above would compare nothing."""
+
+    def changed(route: Route) -> None:
+        answer = route.fetch()
+        content = answer.json()
+        panels = content["panels"]
+        spec = next(panel["spec"] for panel in panels if panel["spec"])
+        row = next(row for row in spec["data"]["values"] if row["value"] and not row["open"])
+        match what:
+            case "chart":
+                row["value"] += 1
+            case "mark":  # the chart has the row, but does not draw it
+                spec["transform"] = [{"filter": f"datum.label !== '{row['label']}'"}]
+            case "figure":
+                next(panel["tiles"] for panel in panels if panel["tiles"])[0]["value"] += 1
+            case "table":
+                rows = next(panel["rows"] for panel in panels if panel["mark"] == "table" and panel["rows"])
+                rows.insert(0, rows.pop())
+        route.fulfill(response=answer, json=content)
+
+    page.route("**/api/dashboards/overview?*", changed)
+    page.goto(f"{airflow.url}/{PAGE}#/overview")
+    shown(page)
+    with connect(elasticsearch_url) as client:
+        read = read_dashboard(client, dashboard("overview"))
+    with pytest.raises(AssertionError, match=r"'all', '\w+\.\w+\.\d'"):
+        check_drawn(page, read, presses=False)
