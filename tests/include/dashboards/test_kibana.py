@@ -20,7 +20,8 @@ from include.dashboards.kibana import (
     render,
     saved_objects,
 )
-from include.dashboards.kibana_checks import changed_ids, troubles
+from include.dashboards.kibana_checks import changed_ids, controls, deaf_panels, grid, panel_ids, references, troubles
+from include.dashboards.kibana_checks import columns as columns_of
 from include.dashboards.kibana_lens import attributes, description, kuery, lens_can_draw
 from include.dashboards.kibana_maps import attributes as map_attributes
 from include.dashboards.kibana_vega import specification
@@ -422,6 +423,11 @@ def to_dashboard(objects: list[SavedObject]) -> None:
             reference.update(type="dashboard", id=dashboard_id("rfm"))
 
 
+def to_slider(objects: list[SavedObject]) -> None:
+    group = funnels(objects)["attributes"]["controlGroupInput"]
+    group["panelsJSON"] = group["panelsJSON"].replace("optionsListControl", "rangeSliderControl")
+
+
 def map_of_customers(objects: list[SavedObject]) -> None:
     """The map's documents are those of an index without the report's fields."""
     for reference in named(objects, "delivery_analytics")["references"]:
@@ -465,6 +471,9 @@ DEFECTS: list[tuple[str, Callable[[list[SavedObject]], None], str]] = [
     ("control of another id", in_control(set_in(id="other")), "has the id of another one"),
     ("nothing chosen", in_control(set_in(selectedOptions=[])), "does not begin with the one value"),
     ("several values", in_control(set_in(singleSelect=False)), "does not begin with the one value"),
+    ("choice unsaid", in_control(lambda given: given.pop("selectedOptions")), "does not begin with the one value"),
+    ("number of choices unsaid", in_control(lambda given: given.pop("singleSelect")), "does not begin with the one"),
+    ("control of another type", to_slider, "rangeSliderDataView is missing"),
     (
         "no control",
         lambda objects: funnels(objects)["attributes"]["controlGroupInput"].update(panelsJSON="{}"),
@@ -475,6 +484,16 @@ DEFECTS: list[tuple[str, Callable[[list[SavedObject]], None], str]] = [
     ("Vega deaf to the control", in_panels(without_context, "rfm"), "Vega's search does not follow"),
     ("order incomplete", in_columns(lambda layer: layer["columnOrder"].clear()), "columnOrder does not list"),
     ("no such field", in_columns(lambda layer: layer["columns"]["x"].update(sourceField="gone")), "no field gone"),
+    (
+        "formula",
+        in_columns(lambda layer: layer["columns"]["sessions"].pop("sourceField")),
+        "max works on no field",
+    ),
+    (
+        "Lens of the library",
+        in_panels(lambda shown: shown[1].update(embeddableConfig={})),
+        "no panel uses the reference",
+    ),
     (
         "wrong type",
         in_columns(lambda layer: layer["columns"]["sessions"].update(sourceField="funnel_step")),
@@ -552,6 +571,42 @@ def test_a_planted_defect_is_found(plant: Callable[[list[SavedObject]], None], s
     broken = deepcopy(OBJECTS)
     plant(broken)
     assert re.search(said, "\n".join(troubles(broken, MAPPINGS)))
+
+
+def test_what_only_other_dashboards_have_can_be_read() -> None:
+    """Panels without a title or from the library, ES|QL, columns without parameters, a slider: Kibana writes these."""
+    formula = {"columns": {"a": {"operationType": "time_range"}}, "columnOrder": ["a"], "ignoreGlobalFilters": False}
+    states = [
+        {"datasourceStates": {"formBased": {"layers": {"one": formula}}}, "visualization": {"metricAccessor": "a"}},
+        {"datasourceStates": {"textBased": {"layers": {}}}, "visualization": {"layerId": "two"}},
+    ]
+    configs_ = [{"attributes": {"state": state}} for state in states]
+    shown: list[dict[str, Any]] = [
+        *({"type": "lens", "embeddableConfig": config} for config in configs_),
+        *({"type": kind, "embeddableConfig": {}, "panelRefName": "panel_x"} for kind in ("lens", "map", "search")),
+    ]
+    for place, panel in enumerate(shown):
+        id_ = f"p{place}"
+        panel |= {"panelIndex": id_, "gridData": {"x": 0, "y": place, "w": 48, "h": 1, "i": id_}}
+    slider = {"type": "rangeSliderControl", "explicitInput": {"id": "c", "fieldName": "price"}}
+    attributes_ = {
+        "title": "Other",
+        "panelsJSON": json.dumps(shown),
+        "controlGroupInput": {"panelsJSON": json.dumps({"c": slider})},
+    }
+    library = [f"p{place}:panel_x" for place in (2, 3, 4)]
+    names = ["p0:indexpattern-datasource-layer-one", *library, "controlGroup_c:rangeSliderDataView"]
+    other: SavedObject = {
+        "type": "dashboard",
+        "attributes": attributes_,
+        "references": [{"name": name, "type": "index-pattern", "id": "view"} for name in names],
+    }
+    assert [*references(other), *panel_ids(other), *grid(other), *deaf_panels(other)] == []
+    assert list(columns_of(other, {"view": {}})) == ["dashboard 'Other', panel 'p0': time_range works on no field."]
+    assert any("not exactly one control" in trouble for trouble in controls(other, {"view": {}}))
+    shown[1]["gridData"]["y"] = 0
+    attributes_["panelsJSON"] = json.dumps(shown)
+    assert list(grid(other)) == ["dashboard 'Other': the panels 'p0' and 'p1' overlap."]
 
 
 def test_a_field_that_vega_draws_and_the_index_has_not_is_found() -> None:
