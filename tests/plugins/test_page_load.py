@@ -5,7 +5,6 @@ No assertion about speed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +13,7 @@ import pytest
 from benchmarks import page, page_load
 from benchmarks.measure import Outcome, apart, record
 from benchmarks.page_load import AGAIN, AIRFLOW, OURS
-from tests.airflow_server import airflow_api_server
-from tests.published_reports import published_reports
+from tests.airflow_server import AirflowServer
 
 pytestmark = pytest.mark.browser
 
@@ -27,23 +25,18 @@ Facts = dict[str, dict[str, float]]
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facts]:
+def facts(airflow: AirflowServer, tmp_path_factory: pytest.TempPathFactory) -> Facts:
     """What every contender told, each in a process of its own."""
-    folder = tmp_path_factory.mktemp("page")
     found = {}
-    with (
-        published_reports(folder / "elasticsearch") as url,
-        airflow_api_server(folder / "airflow", {"ELASTICSEARCH_URL": url}) as server,
-    ):
-        served = {"url": server.url, "password": server.login[1]}
-        (case,) = page_load.cases(1_000)
-        for contender in case.contenders:
-            outcome, peak_mb = apart(replace(case, detail={**case.detail, **served}), contender, folder)
-            assert outcome.seconds == outcome.facts["largest_contentful_paint_ms"] / 1_000
-            assert outcome.rows == outcome.facts["requests"]
-            assert peak_mb > 50
-            found[contender] = outcome.facts
-        yield found
+    (case,) = page_load.cases(1_000)
+    served = replace(case, detail={**case.detail, "url": airflow.url, "password": airflow.login[1]})
+    for contender in case.contenders:
+        outcome, peak_mb = apart(served, contender, tmp_path_factory.mktemp("page"))
+        assert outcome.seconds == outcome.facts["largest_contentful_paint_ms"] / 1_000
+        assert outcome.rows == outcome.facts["requests"]
+        assert peak_mb > 50
+        found[contender] = outcome.facts
+    return found
 
 
 def test_what_is_told_is_in_the_order_in_which_it_happens(facts: Facts) -> None:
