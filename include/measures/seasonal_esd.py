@@ -9,9 +9,10 @@ finding any in values that are normal and independent. Its only other parameter 
 
 *S-H-ESD* (seasonal hybrid ESD) [2]_ subtracts the seasonal component of a decomposition and the median of the series
 (not its trend, which a long anomaly bends), and uses median and median absolute deviation as centre and spread, which
-stand up to many outliers. The seasonal component here is the median of each phase of the season around a running
-median; the authors take that of STL with a periodic window. Both estimate the same pattern; the median needs no inner
-and outer loops, and on a series of 10,000 points takes milliseconds.
+stand up to many outliers. The authors take the seasonal component of STL with a periodic window: whoever has it, of
+statsmodels for instance, gives it as `seasonal`, and the test is that of the paper. Without one it is the median of
+each phase of the season around a running median. Both estimate the same pattern; the median needs no inner and outer
+loops, and on a series of 10,000 points takes milliseconds.
 
 When not to use S-H-ESD: where the level rises or falls by more than the noise, since only the median of the whole
 series is subtracted; where there is more than one season; for small counts, which are not normal. `daily_expectation`
@@ -82,14 +83,20 @@ def generalised_esd(values: Any, *, most: int, alpha: float = 0.05, robust: bool
     return Outliers(np.array(tried[:found], dtype="int64"), np.array(statistics), critical)
 
 
-def seasonal_hybrid_esd(values: Any, *, period: int, most_share: float = 0.1, alpha: float = 0.05) -> Outliers:
-    """The outliers of a series with a season of `period` values, at most `most_share` (below 0.5) of them."""
+def seasonal_hybrid_esd(
+    values: Any, *, period: int, most_share: float = 0.1, alpha: float = 0.05, seasonal: Any = None
+) -> Outliers:
+    """The outliers of a series with a season of `period` values, at most `most_share` (below 0.5) of them.
+
+    `seasonal` is the seasonal component, one number a value; None: `seasonal_component`'s.
+    """
     numbers = np.asarray(values, dtype="float64")
     if not 0 < most_share < 0.5:
         raise ValueError("most_share is above 0 and below 0.5: half of the values cannot be outliers")
     if not np.isfinite(numbers).any():
         return generalised_esd(numbers, most=0)
-    residuals = numbers - seasonal_component(numbers, period) - float(median_of(numbers))
+    season = seasonal_component(numbers, period) if seasonal is None else np.asarray(seasonal, dtype="float64")
+    residuals = numbers - season - float(median_of(numbers))
     most = int(most_share * np.isfinite(numbers).sum())
     return generalised_esd(residuals, most=most, alpha=alpha, robust=True)
 

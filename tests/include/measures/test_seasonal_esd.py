@@ -104,11 +104,26 @@ def test_seasonal_hybrid_esd_agrees_with_an_independent_implementation(seed: int
     assert sorted(found.positions.tolist()) == odd
 
 
+def season_of_stl(values: list[float], period: int) -> Any:
+    """As the authors have it: statsmodels' STL, robust and periodic."""
+    fitted = STL(np.array(values), period=period, robust=True, seasonal=10 * len(values) + 1, seasonal_deg=0).fit()
+    return fitted.seasonal
+
+
 def by_stl(values: list[float], period: int, most: int) -> list[int]:
-    """As published: the season of statsmodels' STL (robust, periodic), the median, and the test in plain Python."""
+    """As published: the season of STL, the median, and the test in plain Python."""
     numbers = np.array(values)
-    fitted = STL(numbers, period=period, robust=True, seasonal=10 * len(values) + 1, seasonal_deg=0).fit()
-    return plain_esd((numbers - fitted.seasonal - np.median(numbers)).tolist(), most, 0.05, robust=True)
+    residuals = numbers - season_of_stl(values, period) - np.median(numbers)
+    return plain_esd(residuals.tolist(), most, 0.05, robust=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_with_the_season_of_stl_it_is_the_published_test(seed: int) -> None:
+    values, _ = seasonal_series(seed, 6, 30)
+    season = season_of_stl(values, 24)
+    found = seasonal_hybrid_esd(values, period=24, most_share=0.05, seasonal=season)
+    assert found.positions.tolist() == by_stl(values, 24, int(0.05 * len(values)))
+    assert len(found.positions) > 0
 
 
 def test_the_median_stands_in_for_stl() -> None:
