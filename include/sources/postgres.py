@@ -7,8 +7,8 @@ is that of one batch, whatever the size of the table. A cursor with `fetchmany` 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from include.ahead import side_by_side
 from include.sources.database_problems import (
     CONNECTION_LOST,
     LOGIN_REFUSED,
@@ -43,8 +42,6 @@ from include.sources.raw_batch import (
 )
 from include.sources.relation import bounds, date_column, display_name, located_columns, uses
 from include.sources.source_check import SourceCheck, mapped
-
-PARSERS = 1  # batches parsed while the next one is received
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -78,12 +75,7 @@ def read_postgres(
         without_encoding = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
         if without_encoding:  # else the server would end the whole result at the first such byte
             connection.execute("SET client_encoding TO 'SQL_ASCII'")
-
-        def parsed(sent: _Lines) -> RawBatch:
-            return _raw_batch(sent, types, display_name(source), decodes=without_encoding)
-
-        with closing(_copied(connection, select, batch_rows)) as copied:
-            yield from side_by_side(parsed, copied, PARSERS)
+        yield from _copied(connection, select, types, display_name(source), batch_rows, decodes=without_encoding)
 
 
 def check_postgres(source: Source) -> SourceCheck:
@@ -202,32 +194,31 @@ def _select(
     return Composed([select, SQL(" WHERE "), SQL(" AND ").join(conditions)]) if conditions else select
 
 
-@dataclass(frozen=True)
-class _Lines:
-    """Rows as the server sent them, one message each, and the number of the first."""
-
-    first: int
-    lines: list[bytes]
-
-
-def _copied(connection: Connection[Any], select: Composable, batch_rows: int) -> Generator[_Lines]:
+def _copied(
+    connection: Connection[Any],
+    select: Composable,
+    types: dict[str, pa.DataType],
+    file: str,
+    batch_rows: int,
+    *,
+    decodes: bool,
+) -> Iterator[RawBatch]:
     from psycopg.sql import SQL
 
     first, size = 1, 0
-    lines: list[bytes] = []
+    lines: list[bytes] = []  # the server sends one message a row
     with connection.cursor() as cursor, cursor.copy(SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(select)) as copy:
         for line in copy:
             lines.append(bytes(line))
             size += len(line)
             if len(lines) >= batch_rows or size >= BATCH_BYTES:
-                yield _Lines(first, lines)
+                yield _raw_batch(lines, first, types, file, decodes=decodes)
                 first, lines, size = first + len(lines), [], 0
     if lines or first == 1:
-        yield _Lines(first, lines)
+        yield _raw_batch(lines, first, types, file, decodes=decodes)
 
 
-def _raw_batch(sent: _Lines, types: dict[str, pa.DataType], file: str, *, decodes: bool) -> RawBatch:
-    first, lines = sent.first, sent.lines
+def _raw_batch(lines: list[bytes], first: int, types: dict[str, pa.DataType], file: str, *, decodes: bool) -> RawBatch:
     numbers, malformed = np.arange(first, first + len(lines)), []
     if decodes:
         kept: list[int] = []
