@@ -147,7 +147,8 @@ def lines() -> list[tuple[Any, ...]]:
 def in_quarantine() -> list[tuple[str, int, list[str], bool]]:
     """Run, row, rules and whether it was replayed, of all rows."""
     files = str(Path(configs.STAGING_URL) / "runs" / "*" / "quarantine" / "*" / "*.parquet")
-    return duckdb.sql(f"SELECT run_id, row, rules, is_replayed FROM '{files}' ORDER BY ALL").fetchall()
+    with duckdb.connect() as connection:
+        return connection.execute(f"SELECT run_id, row, rules, is_replayed FROM '{files}' ORDER BY ALL").fetchall()
 
 
 def state() -> tuple[Any, ...]:

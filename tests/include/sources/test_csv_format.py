@@ -106,7 +106,8 @@ def test_the_engine_reads_every_format_as_python_does() -> None:
     instant = datetime.fromisoformat("2024-11-23T22:05:07.25+00:00")
     for date_format in DATE_FORMATS:
         text = instant.strftime(date_format)
-        (read,) = duckdb.execute("SELECT strptime(?, ?)::TIMESTAMP::VARCHAR", [text, date_format]).fetchone() or ("",)
+        with duckdb.connect() as connection:
+            ((read,),) = connection.execute("SELECT strptime(?, ?)::TIMESTAMP::VARCHAR", [text, date_format]).fetchall()
         expected = datetime.strptime(text, date_format).replace(tzinfo=None)  # noqa: DTZ007 -- the zone is +00:00
         assert datetime.fromisoformat(read) == expected, date_format
 
