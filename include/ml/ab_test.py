@@ -202,7 +202,10 @@ def _effect_panels(name: str, title: str) -> tuple[Panel, ...]:
     lower = title.lower()
     # A product's are descriptive all the same, and the dashboard says so; of a few users of a promotion nothing is.
     decided = {"is_descriptive": False} if name == "promotion_id" else {}
-    few = f"No {lower} has AB_TEST_MIN_CUSTOMERS users with controls; the table lists those that have fewer."
+    few = (
+        f"No {lower} has a verdict here: fewer than AB_TEST_MIN_CUSTOMERS users with controls, or a test that found "
+        "too much without an effect (self-check below). The table has them all."
+    )
     return (
         *(
             Panel(
@@ -303,8 +306,8 @@ REPORTS: tuple[ReportType, ...] = (
                 format="money",
                 columns=("promotion_id", *BOTH, "n_treated", "n_control"),
                 where={"is_descriptive": False},
-                when_empty="No promotion has AB_TEST_MIN_CUSTOMERS users with controls; the tables list those that "
-                "have fewer.",
+                when_empty="No promotion has a verdict on both: fewer than AB_TEST_MIN_CUSTOMERS users with controls, "
+                "or a test that found too much without an effect (self-check below). The tables have them all.",
                 width=12,
                 how_to_read="A point is a promotion, against matched controls: to the right its users ordered more, "
                 "above they paid more; more orders for less money are below, to the right.",
