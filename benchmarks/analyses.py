@@ -18,7 +18,6 @@ import configs
 from benchmarks.analyses_peers import PEERS, REPORT
 from benchmarks.measure import Case, Outcome
 from benchmarks.staged_shop import snapshot
-from include import catalogue
 from include.pipeline.analyse import compute
 from include.staging.storage import storage
 
@@ -67,7 +66,6 @@ def run(case: Case, contender: str, folder: Path) -> Outcome:
     if as_of is None:
         raise ValueError("the shop has no sessions")
     dimensions, rows = tuple(case.detail["dimensions"]), staged.counts["sessions"]
-    catalogue.analyses()  # a task has read them with its DAG
     if contender in ("polars", "pandas"):
         root = storage(configs.STAGING_URL)
         files = {name: [(root / file.path).path for file in table.files] for name, table in staged.tables.items()}

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.measure import Case
+from include import catalogue
 from include.launch.executor import LIBRARIES
 
 
@@ -18,6 +19,7 @@ def main() -> int:
     if asked["contender"] in (case.ours, *case.also_ours):
         for name in getattr(family, "LIBRARIES", LIBRARIES):
             import_module(name)
+        catalogue.analyses()  # a task has read them with its DAG
     outcome = family.run(case, asked["contender"], Path(asked["folder"]))
     Path(sys.argv[2]).write_text(json.dumps(asdict(outcome)), encoding="utf-8")
     return 0

@@ -95,7 +95,6 @@ def _analysis(name: str, contender: str, folder: Path) -> Outcome:
         raise ValueError("the shop has no sessions")
     root = storage(configs.STAGING_URL)
     files = [str((root / file.path).path) for file in staged.tables["sessions"].files]
-    catalogue.analyses()  # a task has read them with its DAG
     begun = time.perf_counter()
     if contender == OURS:
         compute(name, staged.analysis_tables(dimensions=(), week_start="monday"), as_of=as_of)

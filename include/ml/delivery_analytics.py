@@ -117,6 +117,8 @@ def _hours_panel(leg: str, what: str) -> Panel:
     )
 
 
+SLOW = ("place", "duration", "taken_hours", "expected_hours", "slowdown", "reason")  # what is told of one delivery
+
 REPORTS: tuple[ReportType, ...] = (
     ReportType(
         "durations",
@@ -340,17 +342,7 @@ REPORTS: tuple[ReportType, ...] = (
                 title="Slowest deliveries",
                 mark="table",
                 y="slowdown",
-                columns=(
-                    "order_id",
-                    "client",
-                    "period",
-                    "place",
-                    "duration",
-                    "taken_hours",
-                    "expected_hours",
-                    "slowdown",
-                    "reason",
-                ),
+                columns=("order_id", "client", "period", *SLOW),
                 format="decimal",
                 limit=50,
                 width=12,
@@ -366,17 +358,7 @@ REPORTS: tuple[ReportType, ...] = (
                 x_title="Longitude",
                 y_title="Latitude",
                 format="decimal",
-                columns=(
-                    "order_id",
-                    "place",
-                    "duration",
-                    "taken_hours",
-                    "expected_hours",
-                    "slowdown",
-                    "reason",
-                    "longitude",
-                    "latitude",
-                ),
+                columns=("order_id", *SLOW, "longitude", "latitude"),
                 how_to_read="A point is the place of a slow delivery, north up; its colour is the slow leg.",
             ),
         ),

@@ -15,7 +15,8 @@ from include.ml import customer_segmentation as module
 from include.ml.customer_segmentation import NOT_YET, SCORES, customer_scores, customer_segmentation
 from include.schemas.indexes import SCORE_FIELDS
 from include.schemas.reports import SHARED_FIELDS, Report
-from include.staging.tables import Tables, tables_from_frames
+from include.staging.tables import tables_from_frames
+from tests.tables_of_orders import tables_of
 
 AS_OF = date(2024, 5, 5)
 # Days since the last order, orders, mean amount; the most valuable first.
@@ -37,22 +38,6 @@ def planted(customers: int = 400, seed: int = 1) -> tuple[pd.DataFrame, list[int
             region = ("North", "South", None)[number % 3]
             rows.append((f"c{number:04}", AS_OF - timedelta(days=last + 3 * order), spent, region))
     return pd.DataFrame(rows, columns=["client", "day", "amount", "dimension_region"]), kinds
-
-
-def tables_of(orders: pd.DataFrame) -> Tables:
-    sessions = pd.DataFrame(
-        {
-            "id": [f"o{number}" for number in range(len(orders))],
-            "client": orders["client"].astype("str"),
-            "session_start_date": pd.to_datetime(orders["day"]).astype("datetime64[us]"),
-            "has_purchased": True,
-            "payment_amount": orders["amount"].astype("float64"),
-        }
-    )
-    if "dimension_region" in orders:
-        sessions["dimension_region"] = orders["dimension_region"].astype("object")
-    customers = sessions.groupby("client", as_index=False)["session_start_date"].min()
-    return tables_from_frames(sessions, customers.rename(columns={"session_start_date": "download_date"}))
 
 
 @pytest.fixture(scope="module")

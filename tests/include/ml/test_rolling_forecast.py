@@ -14,7 +14,8 @@ import pandas as pd
 from include.datasets.cdnow import master_file, purchase_lines
 from include.datasets.completejourney import tables_folder
 from include.ml.clv_prediction import clv_prediction
-from include.staging.tables import Tables, tables_from_frames
+from include.staging.tables import Tables
+from tests.tables_of_orders import tables_of
 
 AHEAD = 91  # days
 ORDERS = """
@@ -34,20 +35,6 @@ class Errors:
     @property
     def better(self) -> int:
         return int((self.ours < self.naive).sum())
-
-
-def tables_of(orders: pd.DataFrame) -> Tables:
-    sessions = pd.DataFrame(
-        {
-            "id": [f"o{number}" for number in range(len(orders))],
-            "client": orders["client"].astype("str"),
-            "session_start_date": pd.to_datetime(orders["day"]).astype("datetime64[us]"),
-            "has_purchased": True,
-            "payment_amount": orders["amount"].astype("float64"),
-        }
-    )
-    customers = sessions.groupby("client", as_index=False)["session_start_date"].min()
-    return tables_from_frames(sessions, customers.rename(columns={"session_start_date": "download_date"}))
 
 
 def errors(tables: Tables, first: date, last: date, *, weeks: int) -> Errors:
