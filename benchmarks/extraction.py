@@ -4,6 +4,9 @@ Ours reads the shop's sessions, converts every value, puts every row through the
 task `extract` does. From PostgreSQL the limit is a bare `COPY … TO` of the same columns whose rows nobody looks at. The
 server's memory is not counted. Beside CSV stands polars' CSV to Parquet, with types: dates, booleans and numbers told
 from the first rows, what does not fit becoming null in silence. The limit is polars writing the text of every column.
+
+Apart from that, how the rows of PostgreSQL come into Arrow, before anybody judges them: by ADBC, as ours; by a COPY of
+text whose rows psycopg hands on one by one, parsed by Arrow; by a server-side cursor of psycopg. All from one table.
 """
 
 from __future__ import annotations
@@ -14,20 +17,30 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.csv
+
+import configs
 from benchmarks.measure import Case, Outcome
 from benchmarks.staged_shop import extracted, sources
 from include.quality.conversion import landing_schema
-from include.sources.definition import load_sources
+from include.sources.definition import Source, load_sources
+from include.sources.postgres import read_postgres
 from include.staging.sql import literal
 from include.staging.storage import engine
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 OURS = "extract"
 COPY = "bare COPY … TO"
 POLARS, TYPED = "polars, text as it is", "polars, with types"
-POSTGRES, CSV = "from PostgreSQL", "from CSV"
+POSTGRES, CSV, WAYS = "from PostgreSQL", "from CSV", "ways to read PostgreSQL"
+ADBC, LINES, CURSOR = "ADBC, binary COPY", "psycopg, COPY of text", "psycopg, server-side cursor"
 SOURCES = """\
 sessions:
   connector: postgres
@@ -43,19 +56,13 @@ TYPES = {"timestamp[us]": "timestamptz", "decimal128(18, 4)": "numeric(18,4)", "
 
 
 def cases(sessions: int) -> list[Case]:
-    """The shop's sessions from both."""
-    return [
-        Case(
-            family="extraction",
-            name=name,
-            sessions=sessions,
-            unit="rows",
-            ours=OURS,
-            contenders=(OURS, *peers),
-            limit=peers[-1],
-        )
+    """The shop's sessions from both, and the ways to read them from the database."""
+    shared: dict[str, Any] = {"family": "extraction", "sessions": sessions, "unit": "rows"}
+    whole = [
+        Case(**shared, name=name, ours=OURS, contenders=(OURS, *peers), limit=peers[-1])
         for name, peers in ((POSTGRES, (COPY,)), (CSV, (TYPED, POLARS)))
     ]
+    return [*whole, Case(**shared, name=WAYS, ours=ADBC, contenders=(ADBC, LINES, CURSOR))]
 
 
 @contextmanager
@@ -94,10 +101,11 @@ def around(case: Case, folder: Path) -> Iterator[dict[str, Any]]:
 
 def run(case: Case, contender: str, folder: Path) -> Outcome:
     """Read the sessions the way of the contender."""
+    if case.name == WAYS:
+        return _read(case, contender, folder)
     if contender == OURS:
         if case.name == POSTGRES:
-            os.environ["AIRFLOW_CONN_BENCHMARK"] = case.detail["connection"]
-            source = next(iter(load_sources(str(folder / "shop" / "postgres.yaml")).all))
+            source = _of_database(case, folder)
         else:
             source = next(one for one in sources(folder).all if one.name == "sessions")
         begun = time.perf_counter()
@@ -106,14 +114,51 @@ def run(case: Case, contender: str, folder: Path) -> Outcome:
     return _copy(case) if contender == COPY else _polars(folder, with_types=contender == TYPED)
 
 
-def _copy(case: Case) -> Outcome:
+def _of_database(case: Case, folder: Path) -> Source:
+    os.environ["AIRFLOW_CONN_BENCHMARK"] = case.detail["connection"]
+    return load_sources(str(folder / "shop" / "postgres.yaml")).sessions
+
+
+def _read(case: Case, way: str, folder: Path) -> Outcome:
+    """The needed columns of every row as Arrow batches, one after the other."""
+    if way == ADBC:
+        source = _of_database(case, folder)
+        begun = time.perf_counter()
+        rows = sum(batch.rows.num_rows for batch in read_postgres(source, batch_rows=configs.EXTRACT_BATCH_ROWS))
+        return Outcome(time.perf_counter() - begun, rows)
+    names = case.detail["columns"]
+    columns = ", ".join(f'"{name}"' for name in names)
+    rows, size = 0, configs.EXTRACT_BATCH_ROWS
+    with _connected(case) as connection:
+        begun = time.perf_counter()
+        if way == LINES:
+            with (
+                connection.cursor() as cursor,
+                cursor.copy(f"COPY (SELECT {columns} FROM sessions) TO STDOUT (FORMAT csv)") as copy,
+            ):
+                lines = map(bytes, copy)
+                while block := b"".join(islice(lines, size)):
+                    rows += pa.csv.read_csv(pa.BufferReader(block), pa.csv.ReadOptions(column_names=names)).num_rows
+        else:
+            with connection.cursor(name="sessions") as cursor:
+                cursor.execute(f"SELECT {columns} FROM sessions")
+                while fetched := cursor.fetchmany(size):
+                    rows += pa.table([pa.array(column) for column in zip(*fetched, strict=True)], names=names).num_rows
+        return Outcome(time.perf_counter() - begun, rows)
+
+
+def _connected(case: Case) -> Connection[Any]:
     import psycopg
 
     login = json.loads(case.detail["connection"])
-    columns = ", ".join(f'"{name}"' for name in case.detail["columns"])
     address = {"host": login["host"], "port": login["port"], "user": login["login"], "password": login["password"]}
+    return psycopg.connect(dbname=login["schema"], **address)
+
+
+def _copy(case: Case) -> Outcome:
+    columns = ", ".join(f'"{name}"' for name in case.detail["columns"])
     rows = 0
-    with psycopg.connect(dbname=login["schema"], **address) as connection, connection.cursor() as cursor:
+    with _connected(case) as connection, connection.cursor() as cursor:
         begun = time.perf_counter()
         with cursor.copy(f"COPY (SELECT {columns} FROM sessions) TO STDOUT (FORMAT csv)".encode()) as copy:
             for _ in copy:

@@ -1,12 +1,14 @@
 """Tables and queries of a PostgreSQL database, streamed through `COPY … TO STDOUT` into Arrow.
 
-The whole result is one snapshot: a read-only transaction that sees one moment. The server sends row by row, so memory
-is that of one batch, whatever the size of the table. A cursor with `fetchmany` makes Python objects of every value:
-200,000 rows of eight columns took 5.6 s where COPY sent a million in 2.4 s.
+Airflow's hook opens the connection, and the columns are looked up on it. The rows come over a second one with the same
+parameters, that of the ADBC driver: it reads the answer to a binary COPY into Arrow without a Python object per row
+(docs/adr/0006-adbc-reads-postgresql.md). The whole result is one snapshot: one statement in a read-only transaction.
+Memory is that of one batch, whatever the size of the table.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +16,9 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.compute as pc
 
 from include.sources.database_problems import (
     CONNECTION_LOST,
@@ -47,6 +50,13 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.sql import Composable
 
+SESSION = ("LOCAL TimeZone TO 'UTC'", "LOCAL DateStyle TO 'ISO'")  # of the transaction, so a pooler may sit between
+DAYS_TO_2000 = 10_957  # since 1970
+DAY = {pa.int32(): 1, pa.int64(): 86_400_000_000}  # in the unit of a date, and of an instant
+# The years 1 to 9999, which Python and ISO 8601 know: their first day, and the first after them, since 1970.
+FIRST_DAY, DAY_AFTER = -719_162, 2_932_897
+OUT_OF_RANGE = "out of range"
+
 
 def read_postgres(
     source: Source,
@@ -58,12 +68,15 @@ def read_postgres(
 ) -> Iterator[RawBatch]:
     """The rows of a table or query, at most `batch_rows` at once; `relation.bounds` says how far a period reaches.
 
-    A column has an Arrow type where that is what it is needed as; all else is text, as is a batch with a value that no
-    Arrow type holds (`infinity`, `NaN`). A row with bytes that are no text, which only a database without an encoding
-    can hold, comes as a malformed one.
+    A column has an Arrow type where that is what it is needed as; all else is text, as is a column with a value that
+    no Arrow type holds (`infinity`, `NaN`) for one batch. A row with bytes that are no text, which only a database
+    without an encoding can hold, comes as a malformed one.
     """
-    with _said_plainly(source), _connected(source) as connection:
-        there = _described(connection, source)
+    with _said_plainly(source):
+        with _connected(source) as connection:
+            there = _described(connection, source)
+            without_encoding = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+            parameters = _parameters(connection)
         found = located_columns(source, display_name(source), list(there))
         types = {}
         for column, kinds in uses(source).items():
@@ -71,11 +84,12 @@ def read_postgres(
             types[column] = arrow_type(one.type, kinds, precision=one.precision, scale=one.scale)
         times = {column: TIMES[there[name].type] for column, name in found.items() if there[name].type in TIMES}
         limits = bounds(source, times, start=start, end=end, changed_since=changed_since)
-        select = _select(source, there, found, limits, times)
-        without_encoding = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
-        if without_encoding:  # else the server would end the whole result at the first such byte
-            connection.execute("SET client_encoding TO 'SQL_ASCII'")
-        yield from _copied(connection, select, types, display_name(source), batch_rows, decodes=without_encoding)
+        if without_encoding:
+            types = dict.fromkeys(types, pa.string())
+        select = _select(source, there, found, types, limits)
+        text = select.as_string()
+        name = display_name(source)
+        yield from _streamed(parameters, text, types, name, batch_rows, without_encoding=without_encoding)
 
 
 def check_postgres(source: Source) -> SourceCheck:
@@ -86,7 +100,7 @@ def check_postgres(source: Source) -> SourceCheck:
     with _said_plainly(source), _connected(source) as connection:
         there = _described(connection, source)
         found = located_columns(source, display_name(source), list(there))
-        select = _select(source, there, found, [], {})
+        select = _select(source, there, found, dict.fromkeys(found, pa.string()), [])
         plan = connection.execute(SQL("EXPLAIN (FORMAT JSON) {}").format(select)).fetchone()
         newest = source.changed_at or date_column(source)
         value = None
@@ -122,11 +136,18 @@ def _connected(source: Source) -> Iterator[Connection[Any]]:
     try:
         connection.read_only = True
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
-        connection.execute("SET LOCAL TimeZone TO 'UTC'")
-        connection.execute("SET LOCAL DateStyle TO 'ISO'")
+        for setting in SESSION:
+            connection.execute(f"SET {setting}")
         yield connection
     finally:
         connection.close()
+
+
+def _parameters(connection: Connection[Any]) -> str:
+    """What libpq needs to connect once more, the password among it: the hook may have asked for a token."""
+    from psycopg.conninfo import make_conninfo
+
+    return make_conninfo(**connection.info.get_parameters(), password=connection.info.password)
 
 
 def _relation(source: Source) -> Composable:
@@ -166,25 +187,17 @@ def _select(
     source: Source,
     there: dict[str, _Column],
     found: dict[str, str],
+    types: dict[str, pa.DataType],
     limits: list[tuple[str, str, datetime]],
-    times: dict[str, bool],
 ) -> Composable:
-    """The needed columns only. COPY takes no parameters: the driver quotes the values."""
+    """The needed columns only, so that they come as `types`. COPY takes no parameters: the driver quotes the values."""
     from psycopg.sql import SQL, Composed, Identifier, Literal
 
-    kinds = uses(source)
-    columns = []
-    for column, name in found.items():
-        kind = there[name].type
-        written = "{}"
-        if kind.endswith("[]"):
-            written = "to_json({})::text"  # as the other databases write a list
-        elif kind == "bool" and kinds[column] != {"boolean"}:
-            written = "{}::text"
-        columns.append(SQL(written).format(Identifier(name)))
+    columns = [SQL(_sent(there[name].type, types[column])).format(Identifier(name)) for column, name in found.items()]
     conditions: list[Composable] = []
     for column, comparison, value in limits:
-        bound = SQL("{} AT TIME ZONE 'UTC'").format(Literal(value)) if times[column] else Literal(value)
+        has_zone = TIMES[there[found[column]].type]
+        bound = SQL("{} AT TIME ZONE 'UTC'").format(Literal(value)) if has_zone else Literal(value)
         conditions.append(
             SQL("({name} IS NULL OR {name} " + comparison + " {bound})").format(
                 name=Identifier(found[column]), bound=bound
@@ -194,80 +207,122 @@ def _select(
     return Composed([select, SQL(" WHERE "), SQL(" AND ").join(conditions)]) if conditions else select
 
 
-def _copied(
-    connection: Connection[Any],
-    select: Composable,
+def _sent(there: str, wanted: pa.DataType) -> str:
+    """SQL: a column `{}` of the server's type `there` in the form in which `wanted` is made of it."""
+    if there.endswith("[]"):
+        return "to_json({})::text"  # as the other databases write a list
+    if pa.types.is_int64(wanted):
+        return "{}::int8"
+    if pa.types.is_float64(wanted):
+        return "{}::text::float8"  # a float4 as it is written: its own digits, not those of its bits
+    if pa.types.is_temporal(wanted) or pa.types.is_boolean(wanted):
+        return "{}"
+    return "{}::text"
+
+
+def _streamed(
+    parameters: str,
+    select: str,
     types: dict[str, pa.DataType],
     file: str,
     batch_rows: int,
     *,
-    decodes: bool,
+    without_encoding: bool,
 ) -> Iterator[RawBatch]:
-    from psycopg.sql import SQL
+    """The rows of `select` on a connection of their own; `parameters` are libpq's."""
+    import adbc_driver_postgresql.dbapi as adbc
+    from adbc_driver_postgresql import StatementOptions
 
-    first, size = 1, 0
-    lines: list[bytes] = []  # the server sends one message a row
-    with connection.cursor() as cursor, cursor.copy(SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(select)) as copy:
-        for line in copy:
-            lines.append(bytes(line))
-            size += len(line)
-            if len(lines) >= batch_rows or size >= BATCH_BYTES:
-                yield _raw_batch(lines, first, types, file, decodes=decodes)
-                first, lines, size = first + len(lines), [], 0
-    if lines or first == 1:
-        yield _raw_batch(lines, first, types, file, decodes=decodes)
+    with adbc.connect(parameters) as connection, connection.cursor() as cursor:
+        for setting in ("TRANSACTION READ ONLY", *SESSION):
+            cursor.execute(f"SET {setting}")
+        if without_encoding:  # else the server would end the whole result at the first such byte
+            cursor.execute("SET LOCAL client_encoding TO 'SQL_ASCII'")
+        cursor.adbc_statement.set_options(**{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BATCH_BYTES)})
+        cursor.execute(select)
+        first = 1
+        # What the cursor itself gives out loses the SQLSTATE of an error between two batches.
+        for received in cursor._results.reader:
+            for start in range(0, received.num_rows, batch_rows):
+                part = received.slice(start, batch_rows)
+                yield _raw_batch(part, first, types, file, decodes=without_encoding)
+                first += part.num_rows
+        if first == 1:
+            yield _raw_batch(None, first, types, file, decodes=False)
 
 
-def _raw_batch(lines: list[bytes], first: int, types: dict[str, pa.DataType], file: str, *, decodes: bool) -> RawBatch:
-    numbers, malformed = np.arange(first, first + len(lines)), []
+def _raw_batch(
+    received: pa.RecordBatch | None, first: int, types: dict[str, pa.DataType], file: str, *, decodes: bool
+) -> RawBatch:
+    columns = received.columns if received else [pa.array([], kind) for kind in types.values()]
+    numbers, malformed = np.arange(first, first + len(columns[0])), []
     if decodes:
-        kept: list[int] = []
-        for number, line in enumerate(lines):
-            try:
-                line.decode()
-                kept.append(number)
-            except UnicodeDecodeError:
-                text = line.decode(errors="replace").rstrip("\n")[:MALFORMED_TEXT_CHARACTERS]
-                malformed.append(MalformedRow(first + number, text, NOT_VALID_TEXT))
-        lines, numbers = [lines[number] for number in kept], numbers[kept]
-    try:
-        table = _parsed(lines, types)
-    except pa.ArrowInvalid:  # a value that no Arrow type holds: the rules will judge the texts
-        table = _parsed(lines, dict.fromkeys(types, pa.string()))
-    table = table.append_column(ROW_COLUMN, pa.array(numbers, pa.int64())).combine_chunks()
-    batches = table.to_batches()
-    rows = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+        is_text = np.logical_and.reduce([_is_text(column) for column in columns])
+        for place in np.flatnonzero(~is_text).tolist():
+            values = [(column[place].as_py() or b"").decode(errors="replace") for column in map(_bytes, columns)]
+            malformed.append(MalformedRow(first + place, ",".join(values)[:MALFORMED_TEXT_CHARACTERS], NOT_VALID_TEXT))
+        columns = [column.filter(pa.array(is_text)) for column in columns]
+        numbers = numbers[is_text]
+    arrays = [_typed(column, kind) for column, kind in zip(columns, types.values(), strict=True)]
+    rows = pa.RecordBatch.from_arrays([*arrays, pa.array(numbers, pa.int64())], names=[*types, ROW_COLUMN])
     return RawBatch(rows, file, tuple(malformed))
 
 
-def _parsed(lines: list[bytes], types: dict[str, pa.DataType]) -> pa.Table:
-    schema = pa.schema(types.items())
-    if not lines:
-        return schema.empty_table()
-    data = b"".join(lines)
-    return pa.csv.read_csv(
-        pa.BufferReader(data),
-        # One block holds all, so that no row is cut in two.
-        read_options=pa.csv.ReadOptions(column_names=list(types), block_size=len(data) + 1, use_threads=False),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        convert_options=pa.csv.ConvertOptions(
-            column_types=schema,
-            null_values=[""],
-            true_values=["t"],
-            false_values=["f"],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            check_utf8=False,  # the server sent it as UTF-8, or it was decoded already
-        ),
-    )
+def _bytes(column: pa.Array) -> pa.Array:
+    return column.cast(pa.binary())
 
 
+def _is_text(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Of each value, whether its bytes are UTF-8; the driver does not look."""
+    found = np.full(len(column), True)
+    try:
+        _bytes(column).cast(pa.string())
+    except pa.ArrowInvalid:
+        for place, value in enumerate(_bytes(column).to_pylist()):
+            try:
+                (value or b"").decode()
+            except UnicodeDecodeError:
+                found[place] = False
+    return found
+
+
+def _typed(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The column as `kind`, or as text where it has a value that `kind` does not hold: the rules will judge that."""
+    if pa.types.is_temporal(kind):
+        return _with_usual_years(column, kind)
+    try:
+        return column.cast(kind)
+    except pa.ArrowInvalid:
+        return column
+
+
+def _with_usual_years(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The column as `kind`; as text where a value is infinite, or its year is not within 1 to 9999.
+
+    The driver counts from 1970 where the server counts from 2000, and lets what is too large for that overflow.
+    """
+    integer = pa.int32() if pa.types.is_date(column.type) else pa.int64()
+    numbers, day = column.view(integer), DAY[integer]
+    is_usual = pc.and_(pc.greater_equal(numbers, FIRST_DAY * day), pc.less(numbers, DAY_AFTER * day)).fill_null(True)
+    if is_usual.false_count == 0:
+        return column.cast(kind)
+    lowest = -(1 << (integer.bit_width - 1)) + DAYS_TO_2000 * day
+    infinite = {lowest - 1: "infinity", lowest: "-infinity"}
+    texts = pc.if_else(is_usual, column, None).cast(pa.string()).to_pylist()
+    for place in pc.indices_nonzero(pc.invert(is_usual)).to_pylist():
+        texts[place] = infinite.get(numbers[place].as_py(), OUT_OF_RANGE)
+    return pa.array(texts, pa.string())
+
+
+# ADBC tells an error of the server with what it was doing before it, and with the query after it.
+WORDS = re.compile(r"(?:.*(?:ERROR|FATAL|PANIC): +|.*?\[libpq\] )(.*)")
 LOGIN = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
 
 
 @contextmanager
 def _said_plainly(source: Source) -> Iterator[None]:
-    """Errors of the driver and the server as `SourceError`s."""
+    """Errors of the drivers and the server as `SourceError`s."""
+    import adbc_driver_manager
     import psycopg
     from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -282,3 +337,7 @@ def _said_plainly(source: Source) -> Iterator[None]:
             # A login that fails has no code, only words.
             state = LOGIN_REFUSED if any(sign in reason for sign in LOGIN) else CONNECTION_LOST
         raise database_problem(source, state, reason) from None
+    except adbc_driver_manager.Error as error:
+        words = WORDS.match(str(error))
+        reason = words[1] if words else str(error)
+        raise database_problem(source, error.sqlstate or CONNECTION_LOST, reason) from None

@@ -79,7 +79,8 @@ def test_a_task_that_is_told_to_end_ends_and_its_retry_is_as_if_it_had_not_been(
     (tmp_path / "c.csv").write_text("client,came\nc,2024-01-01\n")
     server.execute("DROP TABLE IF EXISTS visits CASCADE")
     server.execute(
-        "CREATE TABLE visits AS SELECT no, CASE WHEN no % 50 <> 0 THEN 'c' END AS client,"
+        # Long values: the driver hands on what has come when it is some megabytes.
+        "CREATE TABLE visits AS SELECT no, CASE WHEN no % 50 <> 0 THEN repeat('c', 5000) END AS client,"
         " timestamptz '2024-05-01 12:00Z' AS started, 1.5 AS total FROM generate_series(1, 5000) no"
     )
     server.execute("CREATE VIEW slow AS SELECT * FROM visits WHERE no < 2000 OR pg_sleep(0.1) IS NOT NULL")

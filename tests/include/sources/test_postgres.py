@@ -110,6 +110,42 @@ def test_timestamps_without_a_zone_are_read_in_that_of_the_source(
     assert found.by_rule == {"session_start_date_not_a_date": 1}
 
 
+YEARS = ("0001-01-01", "9999-12-31", "infinity", "-infinity", "0001-12-31 BC", "10000-01-01", "200000-01-01")
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "last"),
+    [
+        ("date", "0001-01-01", "9999-12-31"),
+        ("timestamp", "0001-01-01 00:00:00.000000", "9999-12-31 00:00:00.000000"),
+        ("timestamptz", "0001-01-01 00:00:00.000000Z", "9999-12-31 00:00:00.000000Z"),
+    ],
+)
+def test_instants_that_no_calendar_here_holds_are_texts(
+    server: PostgresServer, kind: str, first: str, last: str
+) -> None:
+    values = ", ".join(f"('{year}'::{kind})" for year in [*YEARS, "294276-12-31"])
+    query = f"SELECT 1 AS id, 'c' AS client, started, 1 AS amount FROM (VALUES {values}, (NULL)) AS years(started)"
+    (batch,) = read_postgres(sessions(None, query=query), batch_rows=10)
+    out = "out of range"
+    found = [first, last, "infinity", "-infinity", out, out, out, out, None]
+    assert batch.rows["started"].to_pylist() == found
+    usual = f"SELECT * FROM ({query}) AS every WHERE started BETWEEN '0001-01-01' AND '9999-12-31'"
+    (batch,) = read_postgres(sessions(None, query=usual), batch_rows=10)
+    assert [str(one)[:10] for one in batch.rows["started"].to_pylist()] == list(YEARS[:2])
+
+
+def test_numbers_have_the_digits_that_the_server_writes(server: PostgresServer) -> None:
+    query = "SELECT {} AS amount, 1 AS id, 'c' AS client, timestamptz '2024-01-01 12:00Z' AS started"
+    for value, expected in (
+        ("0.1::float4", "0.1"), ("1e-7::float8", "1e-07"), ("0.10::numeric(10, 2)", "0.10"), ("7::int2", "7"),
+        ("'NaN'::numeric", "NaN"), ("12345678901234567890.5", "12345678901234567890.5"),
+        ("'1,50 €'::char(9)", "1,50 €"),
+    ):  # fmt: skip
+        (batch,) = read_postgres(sessions(None, query=query.format(value)), batch_rows=10)
+        assert str(batch.rows["amount"][0].as_py()) == expected
+
+
 def test_a_table_without_rows_500_columns_and_a_value_of_10_mb(server: PostgresServer) -> None:
     columns = ", ".join(f"column_{number} text" for number in range(500))
     server.execute(f"CREATE TABLE wide (id text, client text, started timestamptz, amount numeric, {columns})")
