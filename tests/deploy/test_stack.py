@@ -21,6 +21,7 @@ from include.launch.services import stop_family
 from tests.deploy.compose import ROOT, dockerfile_environment, services
 from tests.deploy.conftest import SecuredNode
 from tests.kibana_server import KibanaServer, kibana_server
+from tests.postgres_server import BIN
 from tests.servers import free_port
 
 pytestmark = [pytest.mark.contract, pytest.mark.end_to_end]
@@ -228,3 +229,42 @@ def test_the_stack_runs_the_pipeline_and_shows_it(
     # No secret is in what the services say.
     said = "".join(file.read_text("utf-8", "replace") for file in stack.logs.glob("*.log"))
     assert not [name for name, value in secrets.items() if value in said]
+
+
+def test_the_health_checks_see_what_runs_and_what_does_not(
+    stack: Stack, secrets: dict[str, str], elasticsearch: SecuredNode, redis_port: int, postgres_port: int
+) -> None:
+    """The compose file's own commands; only the ports are those of here."""
+    scheduler = stack.environments["scheduler"]["AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT"]
+    here = {
+        "127.0.0.1:8080": stack.url.removeprefix("http://"),
+        "127.0.0.1:8974": f"127.0.0.1:{scheduler}",
+        "127.0.0.1:9200": f"127.0.0.1:{elasticsearch.port}",
+        "redis-cli": f"redis-cli -p {redis_port}",
+        "pg_isready": f"{BIN / 'pg_isready'}",
+    }
+    found = services(secrets)
+
+    def checking(name: str) -> subprocess.Popen[bytes]:
+        kind, *command = found[name]["healthcheck"]["test"]
+        for there, instead in here.items():
+            command = [part.replace(there, instead) for part in command]
+        if name == "postgres":
+            command += ["--port", str(postgres_port)]
+        own = stack.environments.get(
+            name.removeprefix("airflow-"), {**os.environ, **found[name].get("environment", {})}
+        )
+        shell = ["sh", "-c"] if kind == "CMD-SHELL" else []
+        return subprocess.Popen([*shell, *command], env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    checks = {name: checking(name) for name, service in found.items() if "healthcheck" in service and name != "kibana"}
+    assert checks.keys() == {"postgres", "redis", "elasticsearch", *(f"airflow-{name}" for name in PROCESSES)}
+    said = {name: check.communicate(timeout=120)[0] for name, check in checks.items()}
+    assert {name: said[name] for name, check in checks.items() if check.returncode} == {}
+
+    for name in ("triggerer", "scheduler"):
+        process = stack.processes.pop(name)
+        stop_family(psutil.Process(process.pid), process.pid)
+        process.wait()
+    stopped = [checking("airflow-triggerer"), checking("airflow-scheduler")]
+    assert [check.communicate(timeout=120) and check.returncode for check in stopped] == [1, 1]
