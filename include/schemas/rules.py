@@ -59,6 +59,10 @@ class Rule:
     expectation: tuple[str, dict[str, object]] | None = None
 
 
+# A condition as Great Expectations writes one down.
+IS_PURCHASE = {"type": "comparison", "column": {"name": "has_purchased"}, "operator": "==", "parameter": True}
+
+
 def given(column: str) -> str:
     """SQL: whether the source had any value in this column."""
     return f'"given {column}"'
@@ -92,6 +96,7 @@ def row_rules(kind: SourceKind, types: dict[str, ColumnType], latest: datetime) 
                 ("payment_amount", "has_purchased"),
                 "a purchase without payment_amount",
                 f"has_purchased AND NOT {given('payment_amount')}",
+                ("expect_column_values_to_not_be_null", {"column": "payment_amount", "row_condition": IS_PURCHASE}),
             )
         )
     found += [_too_long(column) for column in kind.key if column in types]

@@ -96,12 +96,15 @@ def test_the_suite_finds_the_rows_that_the_masks_find(kind: str, make_source: Ma
         }
         columns = ", ".join(f'"{name}"' for name in column_types(source))
         table = connection.sql(f"SELECT {columns} FROM converted ORDER BY rowid").to_arrow_table()
-    for name in [one for one in masks if one.endswith("_missing")]:  # a value of no type is empty by then
-        column = name.removesuffix("_missing")
+    empty = {one: one.removesuffix("_missing") for one in masks if one.endswith("_missing")}
+    if kind == "sessions":
+        empty["purchase_without_amount"] = "payment_amount"
+    for name, column in empty.items():  # a value of no type is empty by then
         no_value = (f"{column}_not_a_", f"{column}_with_currency")
-        masks[name] = sorted(
-            {row for one, rows in masks.items() if one == name or one.startswith(no_value) for row in rows}
-        )
+        rows = {row for one, found in masks.items() if one == name or one.startswith(no_value) for row in found}
+        if name == "purchase_without_amount":
+            rows = {row for row in rows if table["has_purchased"][row].as_py()}
+        masks[name] = sorted(rows)
     if source.key:
         keys = list(zip(*(table[column].to_pylist() for column in source.key), strict=True))
         repeated = {key for key, count in Counter(keys).items() if count > 1 and None not in key}
