@@ -212,13 +212,15 @@ def pairs_pandas(files: Files, dimensions: Sequence[str], as_of: date) -> pd.Dat
 
 
 # ── polars ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-def _label(name: str | None) -> pl.Expr:
+def label(name: str | None) -> pl.Expr:
+    """A dimension column's values as a report names them; `all` where `name` is None."""
     if name is None:
         return pl.lit(ALL)
     return pl.lit(f"{name}: ") + pl.col(f"dimension_{name}").fill_null(UNKNOWN)
 
 
-def _polars_number(column: str, granularity: str) -> pl.Expr:
+def period_number(column: str, granularity: str) -> pl.Expr:
+    """The number of the day, week or month that the days of a column lie in: the next one's is greater by one."""
     day = pl.col(column)
     if granularity == "month":
         return day.dt.year().cast(pl.Int32) * 12 + day.dt.month()
@@ -238,7 +240,7 @@ def activity_polars(files: Files, dimensions: Sequence[str], as_of: date) -> pd.
         .with_columns(order=order, revenue=pl.when(order).then(pl.col("payment_amount").cast(pl.Float64)).otherwise(0))
     )
     parts = [
-        frame.group_by(dimension=_label(name), period=pl.col("session_day").dt.truncate(every))
+        frame.group_by(dimension=label(name), period=pl.col("session_day").dt.truncate(every))
         .agg(
             sessions=pl.len(),
             orders=pl.col("order").sum(),
@@ -260,7 +262,7 @@ def retention_polars(files: Files, dimensions: Sequence[str], as_of: date) -> pd
     started = known.group_by("client_code").agg(pl.col("download_day").min())
     parts = []
     for name in (None, *dimensions):
-        labelled = frame.with_columns(dimension=_label(name))
+        labelled = frame.with_columns(dimension=label(name))
         first = labelled.group_by("client_code").agg(
             own=pl.col("dimension").sort_by("session_start_date", "id").first()
         )
@@ -271,7 +273,7 @@ def retention_polars(files: Files, dimensions: Sequence[str], as_of: date) -> pd
             .filter((pl.col("dimension") == pl.col("own")) & (pl.col("session_day") >= pl.col("download_day")))
         )
         for granularity, most in OFFSETS.items():
-            offset = _polars_number("session_day", granularity) - _polars_number("download_day", granularity)
+            offset = period_number("session_day", granularity) - period_number("download_day", granularity)
             parts.append(
                 joined.with_columns(period=pl.col("download_day").dt.truncate(EVERY[granularity]), offset=offset)
                 .filter(pl.col("offset") <= most)
@@ -288,7 +290,7 @@ def scores_polars(files: Files, dimensions: Sequence[str], as_of: date) -> pd.Da
     orders = orders.with_columns(amount=pl.col("payment_amount").cast(pl.Float64).fill_null(0))
     parts = []
     for name in (None, *dimensions):
-        per_client = orders.group_by("client_code", dimension=_label(name)).agg(
+        per_client = orders.group_by("client_code", dimension=label(name)).agg(
             recency=(pl.lit(as_of) - pl.col("session_day").max()).dt.total_days(),
             frequency=pl.len().cast(pl.Int64),
             monetary=pl.col("amount").mean().round(4),
@@ -312,7 +314,7 @@ def funnel_polars(files: Files, dimensions: Sequence[str], as_of: date) -> pd.Da
     frame = pl.scan_parquet(list(files["sessions"])).filter(pl.col("session_day") <= as_of)
     numbered = {str(number): one for number, one in enumerate(reached, start=1)}
     parts = [
-        frame.group_by(dimension=_label(name), period=pl.col("session_day").dt.truncate(every))
+        frame.group_by(dimension=label(name), period=pl.col("session_day").dt.truncate(every))
         .agg(pl.len().alias("1"), **{number: one.sum() for number, one in numbered.items() if number != "1"})
         .unpivot(index=["dimension", "period"], variable_name="step_number", value_name="sessions")
         .with_columns(granularity=pl.lit(granularity), step_number=pl.col("step_number").cast(pl.Int64))
@@ -331,8 +333,8 @@ def churn_polars(files: Files, dimensions: Sequence[str], as_of: date) -> pd.Dat
         for activity in ("session", "order"):
             active = frame if activity == "session" else frame.filter(pl.col("has_purchased"))
             for granularity in ("week", "month"):
-                number = _polars_number("session_day", granularity).cast(pl.Int64)
-                seen = active.select("client_code", dimension=_label(name), number=number).unique()
+                number = period_number("session_day", granularity).cast(pl.Int64)
+                seen = active.select("client_code", dimension=label(name), number=number).unique()
                 moved = seen.with_columns(number=pl.col("number") + 1)
                 stayed = moved.join(seen, on=keys, how="semi").group_by("dimension", "number")
                 before = moved.group_by("dimension", "number").agg(previous_customers=pl.len())
@@ -350,7 +352,7 @@ def promotions_polars(files: Files, dimensions: Sequence[str], as_of: date) -> p
         pl.col("has_purchased") & (pl.col("session_day") <= as_of) & pl.col("promotion_id").is_not_null()
     )
     parts = [
-        orders.group_by("promotion_id", dimension=_label(name)).agg(
+        orders.group_by("promotion_id", dimension=label(name)).agg(
             customers=pl.col("client_code").n_unique(),
             orders=pl.len(),
             revenue=pl.col("payment_amount").cast(pl.Float64).sum(),
@@ -371,7 +373,7 @@ def pairs_polars(files: Files, dimensions: Sequence[str], as_of: date) -> pd.Dat
         .filter(pl.col("product") < pl.col("other_product"))
     )
     parts = [
-        pairs.group_by("product", "other_product", dimension=_label(name)).agg(orders=pl.len())
+        pairs.group_by("product", "other_product", dimension=label(name)).agg(orders=pl.len())
         for name in (None, *dimensions)
     ]
     return _pandas(parts)
