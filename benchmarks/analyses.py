@@ -1,7 +1,8 @@
 """The analyses beside plain pandas and plain polars, with and without two dimension columns.
 
-Ours is the whole analysis, all its reports, from the staged Parquet, within ENGINE_MEMORY_MB. A peer computes one of
-these reports (see `analyses_peers`), without a bound on its memory.
+Ours is the whole analysis, all its reports, from the staged Parquet, within ENGINE_MEMORY_MB. *All reports* are the
+numbers of all of them too, in plain polars (see `analyses_in_polars`); of churn without the purchase model, which
+flatters that peer. *One report* computes one of them (see `analyses_peers`). No peer has a bound on its memory.
 
 What the breakdown costs is measured apart: the analysis for 20 groups of customers and `all`, beside the same analysis
 for `all` alone. And so is what all of them take together, one after the other in one process.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import configs
+from benchmarks.analyses_in_polars import PEERS_OF_ALL
 from benchmarks.analyses_peers import PEERS, REPORT
 from benchmarks.measure import Case, Outcome
 from benchmarks.staged_shop import snapshot
@@ -23,6 +25,7 @@ from include.staging.storage import storage
 
 DIMENSIONS = ("region", "device")
 OURS, FOR_ALL, EVERY = "the analysis", "for all alone", "every analysis"
+ALL_REPORTS, ONE_IN_POLARS, ONE_IN_PANDAS = "polars, all reports", "polars, one report", "pandas, one report"
 VALUES = 20
 LARGEST_FOR_PANDAS = 1_000_000  # beyond, it alone would take the machine's memory
 
@@ -34,7 +37,12 @@ def cases(sessions: int) -> list[Case]:
         Case(
             **shared,
             name=f"{analysis}, {len(dimensions)} dimension columns",
-            contenders=(OURS, "polars", *(("pandas",) if sessions <= LARGEST_FOR_PANDAS else ())),
+            contenders=(
+                OURS,
+                *((ALL_REPORTS,) if analysis in PEERS_OF_ALL else ()),
+                ONE_IN_POLARS,
+                *((ONE_IN_PANDAS,) if sessions <= LARGEST_FOR_PANDAS else ()),
+            ),
             detail={"analysis": analysis, "dimensions": list(dimensions), "peers_report": REPORT[analysis]},
         )
         for analysis in PEERS
@@ -60,17 +68,20 @@ def cases(sessions: int) -> list[Case]:
 
 
 def run(case: Case, contender: str, folder: Path) -> Outcome:
-    """One analysis, its peer, or all analyses."""
+    """One analysis, one of its peers, or all analyses."""
     staged = snapshot(folder)
     as_of = staged.newest_complete_day()
     if as_of is None:
         raise ValueError("the shop has no sessions")
     dimensions, rows = tuple(case.detail["dimensions"]), staged.counts["sessions"]
-    if contender in ("polars", "pandas"):
+    if contender in (ALL_REPORTS, ONE_IN_POLARS, ONE_IN_PANDAS):
         root = storage(configs.STAGING_URL)
         files = {name: [(root / file.path).path for file in table.files] for name, table in staged.tables.items()}
+        analysis = case.detail["analysis"]
+        one = PEERS[analysis]["pandas" if contender == ONE_IN_PANDAS else "polars"]
+        peer = PEERS_OF_ALL[analysis] if contender == ALL_REPORTS else one
         begun = time.perf_counter()
-        PEERS[case.detail["analysis"]][contender](files, dimensions, as_of)
+        peer(files, dimensions, as_of)
         return Outcome(time.perf_counter() - begun, rows)
     begun = time.perf_counter()
     if contender == EVERY:

@@ -26,15 +26,23 @@ def sessions(files: Files, as_of: date) -> pl.LazyFrame:
 
 
 def repeated(frame: pl.LazyFrame, dimensions: Iterable[str]) -> list[pl.LazyFrame]:
-    """The rows with their label in `dimension`: one frame for `all`, and one per dimension column."""
-    return [frame.with_columns(dimension=label(name)) for name in (None, *dimensions)]
+    """The rows with their label in `dimension`: one frame for `all`, and one per dimension column.
+
+    They are cached by hand, and so is what several reports use: each use reads other columns, and polars shares only
+    plans that are equal after it left out the columns that are not read.
+    """
+    return [frame.with_columns(dimension=label(name).cast(pl.Categorical)).cache() for name in (None, *dimensions)]
 
 
 def calendar(first_days: pl.LazyFrame, granularity: str, as_of: date) -> pl.LazyFrame:
     """dimension, first_day  ->  dimension, period: every period from that of `first_day` to that of `as_of`."""
     every = EVERY[granularity]
     begin = pl.col("first_day").dt.truncate(every)
-    return first_days.select("dimension", period=pl.date_ranges(begin, pl.lit(as_of), every)).explode("period")
+    return (
+        first_days.select("dimension", period=pl.date_ranges(begin, pl.lit(as_of), every))
+        .explode("period")
+        .drop_nulls("period")
+    )
 
 
 def ratio(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:

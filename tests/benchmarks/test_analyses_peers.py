@@ -101,7 +101,8 @@ def test_what_the_breakdown_costs_is_measured_on_as_many_values_as_said(small: t
 
 
 def test_the_peers_import_nothing_of_ours() -> None:
-    code = "import sys, benchmarks.analyses_peers; print([name for name in sys.modules if name.startswith('include')])"
+    named = "print([name for name in sys.modules if name.startswith('include')])"
+    code = f"import sys, benchmarks.analyses_peers, benchmarks.analyses_in_polars; {named}"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -1,0 +1,89 @@
+"""The peers of all reports compute what the analyses report: every number of every row, on a small shop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import configs
+from benchmarks import analyses
+from benchmarks.analyses import DIMENSIONS
+from benchmarks.analyses_in_polars import PEERS_OF_ALL
+from benchmarks.staged_shop import keep_apart, shop, staged
+from include import catalogue
+from include.pipeline.analyse import compute
+from include.schemas.reports import SHARED_FIELDS, ReportType
+from include.staging.snapshot import Snapshot
+
+# The values of a dimension column are fewer in the shop, so the peers do not look.
+NO_CONSTANT = {"top_values"}
+# They need a model to be fitted.
+REPORTS_LEFT_OUT = {"churn": {"probability_alive"}}
+FIELDS_LEFT_OUT = {("churn", "overdue"): {"mean_probability_alive"}}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Snapshot]]:
+    folder = tmp_path_factory.mktemp("shop")
+    with pytest.MonkeyPatch.context() as changed:
+        for name in ("STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR"):
+            changed.setattr(configs, name, "")  # so that they come back
+        keep_apart(folder)
+        shop(folder, 3_000)
+        yield folder, staged(folder)
+
+
+def numbers(frame: pd.DataFrame, analysis: str, report_type: ReportType) -> pd.DataFrame:
+    """The rows by their key, with every field that is a number."""
+    fields = {**SHARED_FIELDS, **catalogue.analysis(analysis).module.FIELDS}
+    left_out = {*report_type.key, *FIELDS_LEFT_OUT.get((analysis, report_type.type), ())}
+    values = [name for name in report_type.fields if fields[name].type in ("long", "double") and name not in left_out]
+    shown = frame[[*report_type.key, *values]].astype(dict.fromkeys(values, "float64"))
+    for name in report_type.key:
+        kind = fields[name].type
+        days = pd.to_datetime(shown[name]).dt.date if kind == "date" else shown[name]
+        shown[name] = days.astype("float64") if kind in ("long", "double") else days.astype(str)
+    return shown.set_index(list(report_type.key)).sort_index()
+
+
+@pytest.mark.parametrize("dimensions", [(), DIMENSIONS], ids=["none", "two"])
+@pytest.mark.parametrize("analysis", sorted(PEERS_OF_ALL))
+def test_equal_numbers(small: tuple[Path, Snapshot], analysis: str, dimensions: tuple[str, ...]) -> None:
+    folder, snapshot = small
+    as_of = snapshot.newest_complete_day()
+    assert isinstance(as_of, date)
+    tables = snapshot.analysis_tables(dimensions=dimensions, week_start="monday")
+    ours = compute(analysis, tables, as_of=as_of)
+    files = {
+        name: [f"{folder}/var/staging/{file.path}" for file in table.files] for name, table in snapshot.tables.items()
+    }
+    theirs = PEERS_OF_ALL[analysis](files, dimensions, as_of)
+    assert set(theirs) == set(ours) - REPORTS_LEFT_OUT.get(analysis, set())
+    for report_type in catalogue.analysis(analysis).module.REPORTS:
+        if report_type.type not in theirs:
+            continue
+        expected = numbers(ours[report_type.type].rows, analysis, report_type)
+        found = numbers(theirs[report_type.type], analysis, report_type)
+        assert expected.notna().any(axis=None), report_type.type
+        assert expected.index.is_unique, report_type.type
+        pd.testing.assert_frame_equal(found, expected, rtol=1e-9, atol=1e-12, obj=report_type.type)
+
+
+@pytest.mark.parametrize("analysis", sorted(PEERS_OF_ALL))
+def test_equal_settings(analysis: str) -> None:
+    peer = import_module(PEERS_OF_ALL[analysis].__module__)
+    settings = catalogue.analysis(analysis).module.SETTINGS
+    said = {name: getattr(peer, name.upper(), None) for name in settings if name not in NO_CONSTANT}
+    assert said == {name: value for name, value in settings.items() if name not in NO_CONSTANT}
+
+
+def test_a_peer_of_all_reports_is_measured_beside_the_analysis(small: tuple[Path, Snapshot]) -> None:
+    case = next(one for one in analyses.cases(3_000) if one.name == "rfm, 2 dimension columns")
+    found = {name: analyses.run(case, name, small[0]) for name in case.contenders}
+    assert set(found) == {"the analysis", "polars, all reports", "polars, one report", "pandas, one report"}
+    assert {one.rows for one in found.values()} == {small[1].counts["sessions"]}
