@@ -75,3 +75,8 @@ def collected(reports: Mapping[str, Sequence[pl.LazyFrame]]) -> dict[str, pd.Dat
         name: pl.concat([next(frames) for _ in parts], how="diagonal_relaxed").to_pandas()
         for name, parts in reports.items()
     }
+
+
+def held(*frames: pl.LazyFrame) -> list[pl.LazyFrame]:
+    """The frames, computed: what many reports go on from is not computed once for each of them."""
+    return [frame.lazy() for frame in pl.collect_all(frames)]
