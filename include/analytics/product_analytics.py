@@ -504,7 +504,7 @@ def _items(lines: ir.Table, names: ir.Table, item: str) -> ir.Table:
         amount=coded.amount.sum().cast(MONEY),
         **{name: coded[name].min() for name in of_order},
     )
-    whole = items.amount.cast("float64").sum().over(ibis.window(group_by="order_code"))
+    whole = items.amount.sum().over(ibis.window(group_by="order_code")).cast("float64")
     part = items.discount.cast("float64") * (items.amount.cast("float64") / whole)
     return items.mutate(allocated=ibis.ifelse(whole > 0, part, 0).cast(MONEY)).drop("discount")
 
