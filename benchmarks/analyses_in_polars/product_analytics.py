@@ -84,10 +84,11 @@ def _lines(files: Files, orders: pl.LazyFrame) -> pl.LazyFrame:
 def _items(lines: pl.LazyFrame, item: str) -> pl.LazyFrame:
     """One row per order and product (or category): units, amount, and its part of the order's discount."""
     of_order = pl.col("client_code", "day", "hour_of_day", "discount", "^dimension_.*$").first()
-    items = lines.group_by("order", item=pl.col(item)).agg(pl.col("units", "amount").sum(), of_order)
-    whole = pl.col("amount").sum().over("order")
-    part = pl.when(whole > 0).then(pl.col("discount") * pl.col("amount") / whole).otherwise(0.0)
-    return items.with_columns(allocated=part.round(MONEY_DECIMALS))
+    units, amount = pl.col("units").sum(), pl.col("amount").sum().round(MONEY_DECIMALS)
+    items = lines.group_by("order", item=pl.col(item)).agg(units, amount, of_order)
+    whole = pl.col("amount").sum().over("order").round(MONEY_DECIMALS)
+    part = pl.when(whole > 0).then(pl.col("discount") * (pl.col("amount") / whole)).otherwise(0.0)
+    return items.with_columns(allocated=part.round(MONEY_DECIMALS, mode="half_away_from_zero"))
 
 
 def _totals(items: pl.LazyFrame) -> pl.LazyFrame:
