@@ -34,14 +34,15 @@ CAMPAIGN, CAMPAIGN_BEGINS, CAMPAIGN_DAYS = "ONE WEEK", pd.Timestamp("2024-02-12"
 OTHER_PROMOTIONS_BEGIN = pd.Timestamp("2024-02-20")  # before, there are weeks without any, to compare the campaign with
 ODD_DAY = pd.Timestamp(AS_OF)  # on which one in five customers comes
 REGULAR, REGULAR_DAYS = "c187", 45  # the newest days, on each of which that customer orders
+DEARER, ORDINARY_AMOUNT, DEARER_AMOUNT = "c132", 20.0, 300.0  # what that customer pays, and pays in the newest weeks
 SLOW_PLACE, SLOWER = (53.5, 15.4), 4  # where one in six deliveries goes, and how many times as long the ride there is
 
 
 def shop() -> Tables:
     """300 customers, some 1,400 sessions in 150 days; half of the sessions are orders.
 
-    So that every analysis has something to find, a campaign, an odd day, a customer who became a regular and a slow
-    place are planted in what is otherwise random.
+    So that every analysis has something to find, a campaign, an odd day, a customer who became a regular, one who pays
+    more and a slow place are planted in what is otherwise random.
     """
     random = np.random.default_rng(7)
     begin = pd.Timestamp("2024-01-01")
@@ -108,7 +109,7 @@ def shop() -> Tables:
 
 
 def _planted(downloads: pd.DatetimeIndex) -> Iterator[dict[str, Any]]:
-    """Sessions beside the random ones: those of the campaign and after it, of the odd day, of the regular customer."""
+    """Sessions beside the random ones: those of the campaign and after it, of the odd day, of the two odd customers."""
     for number, downloaded in enumerate(downloads):
         days = []
         if downloaded < CAMPAIGN_BEGINS and number % 2 == 0:
@@ -128,6 +129,16 @@ def _planted(downloads: pd.DatetimeIndex) -> Iterator[dict[str, Any]]:
                 "dimension_region": REGIONS[number % 3],
                 "promotion_id": promotion,
             }
+    for day, amount in [*((day, ORDINARY_AMOUNT) for day in (95, 85, 75, 65)), (18, DEARER_AMOUNT), (9, DEARER_AMOUNT)]:
+        yield {
+            "client": DEARER,
+            "session_start_date": ODD_DAY - pd.Timedelta(days=day, hours=-8),
+            "has_purchased": True,
+            "payment_amount": amount,
+            "discount_amount": 0.0,
+            "dimension_region": REGIONS[int(DEARER[1:]) % 3],
+            "promotion_id": None,
+        }
 
 
 Reports = dict[tuple[str, str], Report]  # by the name of the analysis and the type of the report

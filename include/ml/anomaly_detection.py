@@ -27,11 +27,18 @@ So a checkout that fails shows even where orders are too few to be judged by the
 An anomaly of `all` is explained by a dimension value that accounts for at least half of the departure, and for at least
 a quarter more of it than for the expectation. `newest_period` has one line per series, for its newest complete day.
 
-`customer_departures` are customers who ordered more or less often in the newest ANOMALY_CUSTOMER_DAYS days (a third
-of all days, where there are fewer) than the days before let expect: a modified BG/NBD is fitted on those, and says for
-each customer how probable so many or more, and so few or fewer, days with an order are. Benjamini and Hochberg's
-procedure chooses among all customers. It is their frequency and, with it, their recency that departs; amounts are not
-judged.
+`customer_departures` are customers whose newest ANOMALY_CUSTOMER_DAYS days (a third of all days, where there are fewer)
+are not as the days before let expect. Models are fitted on the days before alone, and Benjamini and Hochberg's
+procedure chooses among all customers of a dimension value, for each measure by itself:
+
+- *frequency*, and with it recency: a modified BG/NBD says how probable so many or more, and so few or fewer, days with
+  an order are;
+- *monetary*, of customers with an order before: the mean amount a day with an order. `amount_forecast` says how
+  probable one so large or larger, and so small or smaller, is by Gamma-Gamma and by the spread of the customer's own
+  amounts; the larger of both probabilities counts. Where departures are wider throughout than these allow for, because
+  something moves everybody's amounts, they are measured in their median. Amounts of one day are one; a day whose amount
+  is unknown, or not above zero after refunds, is left out. Where fewer than 20 customers have two such days before, or
+  Gamma-Gamma does not fit, amounts are not judged.
 
 A day without any session between busy ones was not recorded rather than bad: it is left out, and a warning says which.
 The report date is not complete where ten sessions a day or more usually come in hours after that of its last session.
@@ -59,8 +66,11 @@ from scipy.stats import binom, chi2, false_discovery_control, norm
 
 import configs
 from include.dashboards.panel import Panel
+from include.measures.amount_forecast import AmountSpread, fit_amount_spread, gamma_gamma_tails
+from include.measures.customer_value import UNITS
 from include.measures.daily_expectation import LARGEST_SCORE, ORDINARY, Expectation, daily_expectation
 from include.measures.dimension import ALL, CODE, by_dimension
+from include.measures.lifetimes_models import SpendModel, fit_spend
 from include.measures.observed import Observed, clients_by_code, definition, observed
 from include.measures.order_forecast import expected_orders, probability_of_at_least
 from include.measures.periods import WEEKDAYS, as_dates, day_number, first_days
@@ -75,6 +85,8 @@ from include.schemas.reports import Field, Report, ReportType
 from include.schemas.source_kinds import ACTION_PREFIX
 
 if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
     from include.staging.tables import Tables
 
 Floats = npt.NDArray[np.float64]
@@ -92,6 +104,23 @@ GAP_DAYS = 61
 RECENT_DAYS, BUSY_EVENING = 28, 10  # where ten a day come after an hour, none at all is not chance
 SHORTEST_FORECAST = 14  # days; what customers do in fewer says little
 NO_FORECAST: dict[str, Any] = {"predicted": 0.0, "p_value": 0.0, "q_value": 0.0, "direction": ""}
+FEWEST_WITH_SPREAD = 20  # customers whose amounts before vary; how those of fewer vary is a guess
+MEASURES = ("frequency", "monetary")
+DEPARTURE = {
+    "dimension": "int64",
+    "measure": "str",
+    "client_code": "int64",
+    "order_days_before": "int64",
+    "order_days_predicted": "float64",
+    "order_days_made": "int64",
+    "amount_before": "float64",
+    "amount_predicted": "float64",
+    "amount_made": "float64",
+    "direction": "str",
+    "p_value": "float64",
+    "q_value": "float64",
+}
+LOG_STEPS = 10_000  # of the logarithm of an amount: whole numbers add up to the same in any order
 SHARE_TREND = 3  # shares of a step change more slowly than volumes: their level is taken over a longer window
 CAMPAIGN_SHARE = 0.05  # of the orders of its days; what is rarer moves no daily series
 EXPLAINED_SHARE, MORE_THAN_EXPECTED = 0.5, 0.25
@@ -115,9 +144,13 @@ FIELDS: dict[str, Field] = {
         "dimension value behind the departure (its share of it, and its usual share); for the funnel its main step",
     ),
     "client": Field("keyword", "the customer"),
+    "measure": Field("keyword", "recency (days), frequency (orders) or monetary (mean order amount)"),
     "order_days_predicted": Field("double", "days with an order that the model expected of the customer", "days"),
     "order_days_made": Field("long", "days with an order in the newest ANOMALY_CUSTOMER_DAYS days", "days"),
     "order_days_before": Field("long", "days with an order before them", "days"),
+    "amount_predicted": Field("double", "mean amount a day with an order that the model expected", "currency"),
+    "amount_made": Field("double", "mean amount a day with an order above zero in the newest days", "currency"),
+    "amount_before": Field("double", "mean amount a day with an order above zero before them", "currency"),
     "main_step": Field("keyword", "step of the funnel that departs most"),
 }
 
@@ -306,15 +339,19 @@ REPORTS: tuple[ReportType, ...] = (
         "Customers who depart from their forecast",
         (
             "dimension",
+            "measure",
             "client",
             "order_days_before",
             "order_days_predicted",
             "order_days_made",
+            "amount_before",
+            "amount_predicted",
+            "amount_made",
             "direction",
             "p_value",
             "q_value",
         ),
-        ("dimension", "client"),
+        ("dimension", "measure", "client"),
         (
             Panel(
                 title="Orders predicted and made",
@@ -322,6 +359,7 @@ REPORTS: tuple[ReportType, ...] = (
                 x="order_days_predicted",
                 y="order_days_made",
                 breakdown="direction",
+                where={"measure": "frequency"},
                 x_title="Days with an order, predicted",
                 y_title="Days with an order, made",
                 format="decimal",
@@ -339,9 +377,43 @@ REPORTS: tuple[ReportType, ...] = (
                     "direction",
                     "q_value",
                 ),
+                where={"measure": "frequency"},
                 format="decimal",
                 limit=50,
                 how_to_read="The least probable first; a customer that is a company or a reseller often is among them.",
+            ),
+            Panel(
+                title="Amounts predicted and paid",
+                mark="scatter",
+                x="amount_predicted",
+                y="amount_made",
+                breakdown="direction",
+                where={"measure": "monetary"},
+                x_title="Mean amount, predicted",
+                y_title="Mean amount, paid",
+                format="money",
+                how_to_read="A point is a customer who paid far more or less an order than those before let expect.",
+                when_empty="Nobody's amounts depart from what their orders before let expect.",
+            ),
+            Panel(
+                title="List of customers whose amounts depart",
+                mark="table",
+                y="amount_made",
+                columns=(
+                    "client",
+                    "order_days_before",
+                    "order_days_made",
+                    "amount_before",
+                    "amount_predicted",
+                    "amount_made",
+                    "direction",
+                    "q_value",
+                ),
+                where={"measure": "monetary"},
+                format="decimal",
+                limit=50,
+                how_to_read="The least probable first; look for a typing error, a reseller, or a change of basket.",
+                when_empty="Nobody's amounts depart from what their orders before let expect.",
             ),
         ),
     ),
@@ -407,6 +479,24 @@ class Verdicts:
     main_score: Floats
 
 
+@dataclass(frozen=True)
+class AmountModel:
+    """What the amounts of a dimension value's customers may be."""
+
+    spend: SpendModel
+    spread: AmountSpread
+
+
+@dataclass(frozen=True)
+class Departures:
+    """Customers who depart, with the columns of DEPARTURE; what to warn of; the models of all customers in words."""
+
+    rows: pd.DataFrame
+    warnings: list[str]
+    order_model: dict[str, Any]
+    amount_model: dict[str, Any]
+
+
 def anomaly_detection(
     tables: Tables,
     *,
@@ -459,14 +549,15 @@ def anomaly_detection(
     kept = fitting(kept_days, rows_each=shown, most_rows=most_rows)
     for name in ("daily_series", "funnel_days"):
         frames[name] = frames[name][frames[name]["day"] > today - kept].reset_index(drop=True)
-    customers_kept = fitting(customers_kept, rows_each=len(seen.labels), most_rows=most_rows)
-    departures, told, customer_model = _departures(seen, today, customer_days, false_discovery_rate)
-    frames["customer_departures"] = _with_clients(departures, tables, customers_kept)
+    customers_kept = fitting(customers_kept, rows_each=len(MEASURES) * len(seen.labels), most_rows=most_rows)
+    departures = _departures(seen, today, customer_days, false_discovery_rate)
+    frames["customer_departures"] = _with_clients(departures.rows, tables, customers_kept)
     said = definition(
         tables,
         as_of=as_of,
         customers=f"held to a forecast over the newest {customer_days} days, or a third of all days",
-        customer_model=customer_model or "none",
+        customer_model=departures.order_model or "none",
+        amount_model=departures.amount_model or "none",
         libraries={name: version(name) for name in ("scipy", "numpy")},
         seed="none: nothing is drawn",
         series="without sessions whose order used a promotion",
@@ -482,7 +573,7 @@ def anomaly_detection(
         "anomalies": float(len(of_all["anomalies"])),
         "odd_funnel_days": float(found[0].is_funnel_anomaly.sum()) if 0 in found else 0.0,
         "newest_anomalies": float(newest["is_anomaly"].astype(bool).sum()),
-        "customers_departing": float(len(of_all["customer_departures"])),
+        "customers_departing": float(of_all["customer_departures"]["client"].nunique()),
         "series_judged": float(newest["score"].notna().sum()),
     }
     warnings = _warnings(parts, found, gaps, rules)
@@ -494,7 +585,7 @@ def anomaly_detection(
         "anomalies": ["dimension", "day", "place"],
         "daily_series": ["dimension", "place", "day"],
         "funnel_days": ["dimension", "day"],
-        "customer_departures": ["dimension", "q_value", "client"],
+        "customer_departures": ["dimension", "measure", "q_value", "client"],
     }
     return {
         one.type: finished_report(
@@ -505,7 +596,7 @@ def anomaly_detection(
             as_of=as_of,
             kpis=headline,
             said=said,
-            warnings=told if one.type == "customer_departures" else warnings,
+            warnings=departures.warnings if one.type == "customer_departures" else warnings,
         )
         for one in REPORTS
     }
@@ -702,20 +793,14 @@ def _cohorts(seen: Observed, cohort_days: int) -> pd.DataFrame:
     return found.astype("int64").sort_values(["dimension", "day"], ignore_index=True)
 
 
-def _departures(
-    seen: Observed, today: int, customer_days: int, rate: float
-) -> tuple[pd.DataFrame, list[str], dict[str, Any]]:
-    """The customers who depart from their forecast, by `client_code`; warnings, and the model of all customers.
-
-    Customers with the same days before and the same number after are one pattern, so that many cost little.
-    """
+def _departures(seen: Observed, today: int, customer_days: int, rate: float) -> Departures:
+    """The customers who depart from their forecast, in days with an order and in amounts."""
     orders = by_dimension(
-        seen.sessions.filter(seen.sessions.is_order).select(*_codes(seen), "client_code", "day"), seen.dimensions
+        seen.sessions.filter(seen.sessions.is_order).select(*_codes(seen), "client_code", "day", "amount"),
+        seen.dimensions,
     )
-    found: list[pd.DataFrame] = []
-    told: list[str] = []
-    model: dict[str, Any] = {}
-    with held(orders.distinct()) as days:
+    summed = orders.group_by(["dimension", "client_code", "day"]).agg(units=(orders.amount.sum() * UNITS).cast("int64"))
+    with held(summed) as days:
         starts = result(days.group_by("dimension").agg(first=days.day.min())).astype("int64")
         windows = starts.assign(window=np.minimum(customer_days, (today - starts["first"] + 1) // 3))
         windows = windows[windows["window"] >= SHORTEST_FORECAST]
@@ -723,46 +808,167 @@ def _departures(
             pd.DataFrame({"dimension": windows["dimension"], "cut": today - windows["window"]}).astype("int32")
         )
         known = days.join(cut, "dimension")
-        before = known.day <= known.cut
-        customers = known.group_by(["dimension", "client_code"]).agg(
-            first=known.day.min(),
-            last=ibis.ifelse(before, known.day, ibis.null("int32")).max(),
-            cut=known.cut.min(),
-            further_orders=before.sum() - 1,
-            made=(~before).sum(),
-        )
-        customers = customers.filter(customers["first"] <= customers.cut)
-        customers = customers.select(
-            "dimension",
-            "client_code",
-            "further_orders",
-            "made",
-            recency_days=customers["last"] - customers["first"],
-            age_days=customers.cut - customers["first"],
-        )
-        with held(customers) as each:
-            pattern = ["further_orders", "recency_days", "age_days", "made"]
-            counted = result(each.group_by(["dimension", *pattern]).agg(number=each.count())).astype("int64")
-            counted = counted.sort_values(["dimension", *pattern], ignore_index=True)
-            for code, own in counted.groupby("dimension"):
-                number = int(str(code))
-                days_ahead = int(windows.loc[windows["dimension"] == number, "window"].iloc[0])
-                fit = fit_purchase_model(own)
-                told += fit.warnings if number == 0 else []
-                if fit.model is not None:
-                    found.append(_improbable(own, fit.model, days_ahead, rate))
-                    model |= _in_words(fit.model, today - days_ahead) if number == 0 else {}
-            chosen = pd.concat(found, ignore_index=True) if found else counted[:0].assign(**NO_FORECAST)
-            keys = ibis.memtable(chosen[["dimension", *pattern]].astype("int64"))
-            named = result(
-                each.cast(dict.fromkeys(("dimension", *pattern), "int64")).join(keys, ["dimension", *pattern])
-            )
-    if 0 not in set(windows["dimension"]) and len(starts):
+        ahead = {int(one.dimension): int(one.window) for one in records(windows)}
+        by_days, told, order_model = _frequency(known, ahead, today, rate)
+        by_amounts, told_of_amounts, amount_model = _monetary(known, ahead, today, rate)
+    if 0 not in ahead and len(starts):
         told.append(
             f"There are fewer than {3 * SHORTEST_FORECAST} days of orders, too few to hold customers to a forecast."
         )
+    frames = [by_days.assign(measure="frequency"), by_amounts.assign(measure="monetary")]
+    return Departures(
+        pd.concat([frame.reindex(columns=list(DEPARTURE)).astype(DEPARTURE) for frame in frames], ignore_index=True),
+        [*told, *told_of_amounts],
+        order_model,
+        amount_model,
+    )
+
+
+def _frequency(
+    known: ir.Table, ahead: dict[int, int], today: int, rate: float
+) -> tuple[pd.DataFrame, list[str], dict[str, Any]]:
+    """By the days with an order; `ahead` has the number of days after the cut, per dimension value.
+
+    Customers with the same days before and the same number after are one pattern, so that many cost little.
+    """
+    found: list[pd.DataFrame] = []
+    told: list[str] = []
+    model: dict[str, Any] = {}
+    before = known.day <= known.cut
+    customers = known.group_by(["dimension", "client_code"]).agg(
+        first=known.day.min(),
+        last=ibis.ifelse(before, known.day, ibis.null("int32")).max(),
+        cut=known.cut.min(),
+        further_orders=before.sum() - 1,
+        made=(~before).sum(),
+    )
+    customers = customers.filter(customers["first"] <= customers.cut)
+    customers = customers.select(
+        "dimension",
+        "client_code",
+        "further_orders",
+        "made",
+        recency_days=customers["last"] - customers["first"],
+        age_days=customers.cut - customers["first"],
+    )
+    with held(customers) as each:
+        pattern = ["further_orders", "recency_days", "age_days", "made"]
+        counted = result(each.group_by(["dimension", *pattern]).agg(number=each.count())).astype("int64")
+        counted = counted.sort_values(["dimension", *pattern], ignore_index=True)
+        for code, own in counted.groupby("dimension"):
+            number = int(str(code))
+            fit = fit_purchase_model(own)
+            told += fit.warnings if number == 0 else []
+            if fit.model is not None:
+                found.append(_improbable(own, fit.model, ahead[number], rate))
+                model |= _in_words(fit.model, today - ahead[number]) if number == 0 else {}
+        chosen = pd.concat(found, ignore_index=True) if found else counted[:0].assign(**NO_FORECAST)
+        keys = ibis.memtable(chosen[["dimension", *pattern]].astype("int64"))
+        named = result(each.cast(dict.fromkeys(("dimension", *pattern), "int64")).join(keys, ["dimension", *pattern]))
     named = named.astype(dict.fromkeys(("dimension", "client_code", *pattern), "int64"))
-    return chosen.drop(columns="number").merge(named, on=["dimension", *pattern]), told, model
+    rows = chosen.drop(columns="number").merge(named, on=["dimension", *pattern])
+    rows = rows.assign(
+        order_days_predicted=rows["predicted"],
+        order_days_made=rows["made"],
+        order_days_before=rows["further_orders"] + 1,
+    )
+    return rows, told, model
+
+
+def _monetary(
+    known: ir.Table, ahead: dict[int, int], today: int, rate: float
+) -> tuple[pd.DataFrame, list[str], dict[str, Any]]:
+    """By the amounts of days with an order, of customers who had one with an amount above zero before the cut."""
+    before = known.day <= known.cut
+    paid = known.units > 0
+    log = (ibis.greatest(known.units, 1).cast("float64").ln() * LOG_STEPS).round().cast("int64")
+
+    def over(where: Any) -> dict[str, Any]:
+        return {"number": where.sum(), "units": known.units.sum(where=where), "logs": log.sum(where=where)}
+
+    customers = known.group_by(["dimension", "client_code"]).agg(
+        order_days_before=before.sum(),
+        order_days_made=(~before).sum(),
+        log_squares=(log * log).sum(where=paid & before),
+        **{f"{name}_before": value for name, value in over(paid & before).items()},
+        **{f"{name}_made": value for name, value in over(paid & ~before).items()},
+    )
+    each = result(customers.filter(customers.number_before > 0)).fillna(0).astype("int64")
+    # Sorted by what is known of a customer, never by the code, so that sums do not depend on anybody's name.
+    each = each.sort_values([str(name) for name in each if name != "client_code"], ignore_index=True)
+    found: list[pd.DataFrame] = []
+    told: list[str] = []
+    model: dict[str, Any] = {}
+    for number in sorted(ahead):
+        own = each[each["dimension"] == number].reset_index(drop=True)
+        fit, warnings = fit_amounts(own)
+        told += warnings if number == 0 else []
+        if fit is None:
+            continue
+        found.append(departing_amounts(own, fit, rate))
+        if number == 0:
+            model = {
+                "model": "Gamma-Gamma, and the spread of own amounts",
+                "fitted_up_to": _as_text(today - ahead[number]),
+                **_six_digits({**(fit.spend.parameters or {}), "log_likelihood": fit.spend.log_likelihood}),
+                **_six_digits({"spread_shape": fit.spread.shape, "spread_scale": fit.spread.scale}),
+            }
+    return pd.concat(found, ignore_index=True) if found else each[:0], told, model
+
+
+def fit_amounts(customers: pd.DataFrame) -> tuple[AmountModel | None, list[str]]:
+    """Fit on `number_before` days with an amount above zero, one or more, that came to `units_before` (1 / 10,000),
+    and the sums of their logarithms in LOG_STEPS and of its squares, `logs_before` and `log_squares`; warnings.
+    """
+    not_judged = "Amounts of customers are not judged:"
+    x, total = customers["number_before"].to_numpy("float64"), customers["units_before"].to_numpy("float64") / UNITS
+    again = x > 1
+    if again.sum() < FEWEST_WITH_SPREAD:
+        return None, [f"{not_judged} fewer than {FEWEST_WITH_SPREAD} customers paid on two days before."]
+    fit = fit_spend(pd.DataFrame({"spend_orders": x, "mean_amount": total / x, "number": 1}))
+    if fit.model is None or fit.model.parameters is None:
+        return None, [f"{not_judged} Gamma-Gamma does not fit them."]
+    return AmountModel(fit.model, fit_amount_spread(x[again], _squares(customers)[again])), fit.warnings
+
+
+def departing_amounts(customers: pd.DataFrame, model: AmountModel, rate: float) -> pd.DataFrame:
+    """Those whose mean amount after the cut is too large or too small for both distributions; `rate`: of false ones.
+
+    Beside the columns of `fit_amounts` there are `number_made`, `units_made` and `logs_made` of the days after the cut.
+    """
+    customers = customers[customers["number_made"] > 0]
+    x, n, before, made = (
+        customers[name].to_numpy("float64") for name in ("number_before", "number_made", "units_before", "units_made")
+    )
+    difference = (customers["logs_made"] / n - customers["logs_before"] / x).to_numpy("float64") / LOG_STEPS
+    alike = gamma_gamma_tails(model.spend, x, before / UNITS, n, made / UNITS)
+    own = model.spread.tails(x, _squares(customers), difference, n)
+    as_much = np.maximum(alike.as_much, own.as_much)
+    as_little = np.maximum(alike.as_little, own.as_little)
+    score = np.clip(norm.isf(np.minimum(np.minimum(as_much, as_little), 0.5)), 0, LARGEST_SCORE)
+    # What moves everybody's amounts, a season or new prices, moves them further than chance alone.
+    common = MAD_TO_DEVIATION * float(median_of(score)) if len(score) else 1.0
+    p_value = 2 * norm.sf(score / max(common, 1.0))
+    q_value = false_discovery_control(p_value, method="bh") if len(score) else p_value
+    judged_so = customers.assign(
+        amount_before=before / x / UNITS,
+        amount_predicted=model.spend.expected_amount(x, before / x / UNITS),
+        amount_made=made / n / UNITS,
+        p_value=p_value,
+        q_value=q_value,
+        direction=np.where(as_much < as_little, "above", "below"),
+    )
+    found: pd.DataFrame = judged_so[q_value <= rate]
+    return found
+
+
+def _squares(customers: pd.DataFrame) -> Floats:
+    """The squared deviations of the logarithms of amounts before from their mean, summed; exactly 0 of equal ones."""
+    number, logs, squares = (
+        customers[name].to_numpy("int64") for name in ("number_before", "logs_before", "log_squares")
+    )
+    found: Floats = (number * squares - logs**2) / number / LOG_STEPS**2
+    return found
 
 
 def _in_words(model: PurchaseModel, last_day: int) -> dict[str, Any]:
@@ -770,9 +976,17 @@ def _in_words(model: PurchaseModel, last_day: int) -> dict[str, Any]:
     values = {"r": model.r, "alpha_days": model.alpha_days, "a": model.a, "b": model.b}
     return {
         "model": NAMES[model.kind],
-        "fitted_up_to": np.datetime64(last_day, "D").item().isoformat(),
-        **{name: float(f"{value:.6g}") for name, value in (values | {"log_likelihood": model.log_likelihood}).items()},
+        "fitted_up_to": _as_text(last_day),
+        **_six_digits(values | {"log_likelihood": model.log_likelihood}),
     }
+
+
+def _as_text(day: int) -> str:
+    return str(np.datetime64(day, "D"))
+
+
+def _six_digits(values: dict[str, Any]) -> dict[str, float]:
+    return {name: float(f"{value:.6g}") for name, value in values.items()}
 
 
 def _codes(seen: Observed) -> list[str]:
@@ -802,16 +1016,12 @@ def _improbable(customers: pd.DataFrame, model: PurchaseModel, days: int, rate: 
 
 
 def _with_clients(departures: pd.DataFrame, tables: Tables, kept: int) -> pd.DataFrame:
-    """With the clients behind the codes, and the report's names; per dimension value the `kept` least probable."""
+    """With the clients behind the codes; per dimension value and measure the `kept` least probable."""
     names = clients_by_code(tables, departures["client_code"])
-    found_there: pd.DataFrame = departures.assign(
-        client=pd.Series([names[int(code)] for code in departures["client_code"]], dtype="str"),
-        order_days_predicted=departures["predicted"],
-        order_days_made=departures["made"],
-        order_days_before=departures["further_orders"] + 1,
-    )
-    ordered = found_there.sort_values(["dimension", "q_value", "client"])
-    shown: pd.DataFrame = ordered[ordered.groupby("dimension").cumcount() < kept].reset_index(drop=True)
+    clients = pd.Series([names[int(code)] for code in departures["client_code"]], dtype="str", index=departures.index)
+    ordered = departures.assign(client=clients).sort_values(["dimension", "measure", "q_value", "client"])
+    place = ordered.groupby(["dimension", "measure"]).cumcount()
+    shown: pd.DataFrame = ordered[place < kept].reset_index(drop=True)
     return shown
 
 

@@ -9,15 +9,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import betaprime, norm, t
 
 from include import catalogue
 from include.elastic.reports import json_rows
+from include.measures.customer_value import UNITS
 from include.ml import anomaly_detection as module
-from include.ml.anomaly_detection import FIRST_ORDERS, FUNNEL, anomaly_detection
+from include.ml.anomaly_detection import (
+    FIRST_ORDERS,
+    FUNNEL,
+    LOG_STEPS,
+    anomaly_detection,
+    departing_amounts,
+    fit_amounts,
+)
 from include.pipeline import analyse
 from include.problem import Problem
 from include.schemas.reports import SHARED_FIELDS, Report
 from include.staging.tables import Tables, tables_from_frames
+from tests.tables_of_orders import tables_of
 
 FIRST_DAY, AS_OF = date(2024, 1, 1), date(2024, 5, 19)  # twenty weeks from a Monday
 DAYS = (AS_OF - FIRST_DAY).days + 1
@@ -241,6 +253,261 @@ def test_a_customer_who_orders_far_more_than_predicted_is_named() -> None:
     assert run(tables, customers_kept=1)["customer_departures"].rows.query("dimension == 'all'")["client"].tolist() == [
         rows_of_all["client"].iloc[0]
     ]
+
+
+CUT = DAYS - DAYS // 3  # the first day of the newest third, in which customers are held to what they did before
+
+
+def orders_of_customers(seed: int, *, customers: int = 250, spread: str = "gamma") -> pd.DataFrame:
+    """client, day, amount, dimension_region of customers with a level of their own and no change of it.
+
+    Around the level amounts are Gamma, log-normal, or log-normal with a deviation of the customer's own.
+    """
+    random = np.random.default_rng(seed)
+    rows = []
+    for number in range(customers):
+        level = 1 / random.gamma(3.744, 1 / 15.444)
+        deviation = {"gamma": 0.0, "lognormal": 0.5, "own": np.exp(random.uniform(np.log(0.1), 0))}[spread]
+        before = random.choice(CUT, 1 + random.poisson(4), replace=False)
+        after = CUT + random.choice(DAYS - CUT, random.poisson(2), replace=False)
+        for day in sorted([*before, *after]):
+            amount = random.gamma(6.25) if spread == "gamma" else 6 * np.exp(random.normal(0, deviation))
+            rows.append((f"c{number:03}", day, round(level * amount, 2), "North" if number % 2 else "South"))
+    return _dated(rows)
+
+
+def _dated(rows: list[tuple[str, Any, float | None, str]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["client", "day", "amount", "dimension_region"])
+    days = frame["day"].astype("int64")
+    return frame.assign(day=pd.Timestamp(FIRST_DAY) + pd.to_timedelta(days, unit="D"))
+
+
+def changed(name: str, before: list[float | None], after: list[float | None]) -> pd.DataFrame:
+    """A customer with one order each three days before the cut, and each three days from it."""
+    rows = [(name, CUT - 3 * place - 1, amount, "North") for place, amount in enumerate(before)]
+    rows += [(name, CUT + 3 * place, amount, "North") for place, amount in enumerate(after)]
+    return _dated(rows)
+
+
+def departing(orders: pd.DataFrame, dimension: str = "all", **options: Any) -> tuple[pd.DataFrame, Report]:
+    """The rows of customers whose amounts depart, by client, and their report."""
+    report = run(tables_of(orders), **options)["customer_departures"]
+    rows = report.rows[(report.rows["dimension"] == dimension) & (report.rows["measure"] == "monetary")]
+    return rows.set_index("client"), report
+
+
+def test_customers_who_suddenly_pay_ten_times_as_much_or_a_tenth_are_named() -> None:
+    found = changed("tenfold", [30, 50, 25, 40, 35], [400, 300, 380])
+    lost = changed("tenth", [30, 50, 25, 40, 35], [4, 3, 3.8])
+    named, report = departing(pd.concat([orders_of_customers(1), found, lost]))
+    assert set(named.index) == {"tenfold", "tenth"}
+    assert named["direction"].to_dict() == {"tenfold": "above", "tenth": "below"}
+    # (30 + 50 + 25 + 40 + 35) / 5 = 36, (400 + 300 + 380) / 3 = 360, and a hundredth of that.
+    assert named["amount_before"].to_dict() == {"tenfold": 36, "tenth": 36}
+    assert named["amount_made"].to_dict() == {"tenfold": 360, "tenth": 3.6}
+    assert named[["order_days_before", "order_days_made"]].to_numpy().tolist() == [[5, 3], [5, 3]]
+    assert named["order_days_predicted"].isna().all()
+    assert (named["q_value"] <= 0.02).all()
+    model = report.definition["amount_model"]
+    # What is expected is drawn from their own mean towards that of all: p (v + S) / (p x + q - 1), x = 5, S = 180.
+    drawn_in = model["p"] * (model["v"] + 180) / (model["p"] * 5 + model["q"] - 1)
+    assert named["amount_predicted"].to_numpy() == pytest.approx([drawn_in, drawn_in], rel=1e-4)
+    assert model["fitted_up_to"] == (FIRST_DAY + timedelta(days=CUT - 1)).isoformat()
+    assert report.kpis["customers_departing"] == report.rows.query("dimension == 'all'")["client"].nunique()
+
+
+def test_what_is_judged_is_not_what_the_model_was_fitted_on() -> None:
+    """Amounts after the cut move no parameter; those before do."""
+    orders = orders_of_customers(2)
+    later = is_later(orders)
+    _, report = departing(orders)
+    _, of_other_days = departing(orders.assign(amount=orders["amount"].where(~later, 7 * orders["amount"])))
+    _, of_other_history = departing(orders.assign(amount=orders["amount"].where(later, 7 * orders["amount"])))
+    assert of_other_days.definition["amount_model"] == report.definition["amount_model"]
+    assert of_other_history.definition["amount_model"] != report.definition["amount_model"]
+
+
+def test_which_customers_amounts_are_judged() -> None:
+    """Nobody without a paid order before, and no refunds and no amounts that are unknown; who ordered once is."""
+    steady = [12.0] * 8
+    special = [
+        changed("new", [], [900, 900, 900]),
+        changed("never paid", [0, None, -5], [900, 900, 900]),
+        changed("refunded", steady, [12.5, -4_000, 12]),
+        changed("unknown", steady, [None, None]),
+        changed("quiet", steady, []),
+        changed("as ever", steady, [12, 12, 12]),
+        changed("once", [20], [1_500, 1_600, 1_400]),
+        changed("fixed price", steady, [120, 120, 120]),
+    ]
+    orders = pd.concat([orders_of_customers(3), *special])
+    named, _ = departing(orders)
+    assert set(named.index) == {"once", "fixed price"}
+    assert named.loc["once", "amount_before"] == 20
+    # Two orders of a day are one: 6 and 6 are 12, as ever; 60 and 60 are 120.
+    is_split = orders["client"].isin(["as ever", "fixed price"])
+    halved = orders.assign(amount=orders["amount"].where(~is_split, orders["amount"] / 2))
+    pd.testing.assert_frame_equal(departing(pd.concat([halved, halved[is_split]]))[0], named)
+
+
+def test_a_second_computation_of_the_amounts() -> None:
+    orders = pd.concat(
+        [
+            orders_of_customers(4),
+            changed("tenfold", [30, 50, 25, 40, 35], [400, 300, 380]),
+            changed("tenth", [30, 50, 25], [4, 3, 3.8]),
+        ]
+    )
+    named, report = departing(orders)
+    model = report.definition["amount_model"]
+    p, q, v = model["p"], model["q"], model["v"]
+    a, b = model["spread_shape"], model["spread_scale"]
+    daily = orders.groupby(["client", "day"])["amount"].sum().reset_index()
+    cut = pd.Timestamp(FIRST_DAY) + pd.Timedelta(days=CUT)
+    p_values, expected = {}, {}
+    for client, own in daily.groupby("client"):
+        before, after = own.loc[own["day"] < cut, "amount"], own.loc[own["day"] >= cut, "amount"]
+        x, n = len(before), len(after)
+        if not n:
+            continue
+        total = betaprime(p * n, p * x + q, scale=v + before.sum())
+        squares = max(((np.log(before) - np.log(before).mean()) ** 2).sum(), (x - 1) * 0.05**2)
+        freedom = 2 * a + x - 1
+        error = np.sqrt((2 * b + squares) / freedom * (1 / n + 1 / x))
+        difference = t(freedom, loc=np.log(before).mean(), scale=error)
+        as_much = max(total.sf(after.sum()), difference.sf(np.log(after).mean()))
+        as_little = max(total.cdf(after.sum()), difference.cdf(np.log(after).mean()))
+        p_values[client] = min(2 * min(as_much, as_little), 1)
+        expected[client] = p * (v + before.sum()) / (p * x + q - 1)
+    deviates = norm.isf(np.array(list(p_values.values())) / 2)
+    assert np.median(np.abs(deviates)) / norm.ppf(0.75) < 1  # so that nothing is to be corrected for
+    ranked = sorted((value, client) for client, value in p_values.items())
+    q_values = {
+        client: min(later * len(ranked) / (place + ahead) for ahead, (later, _) in enumerate(ranked[place - 1 :]))
+        for place, (_, client) in enumerate(ranked, start=1)
+    }
+    assert set(named.index) == {client for client, value in q_values.items() if value <= 0.02} >= {"tenfold", "tenth"}
+    for client, row in named.iterrows():
+        assert row["p_value"] == pytest.approx(p_values[client], rel=0.02)  # amounts are logarithms to four digits
+        assert row["q_value"] == pytest.approx(q_values[client], rel=0.02)
+        assert row["amount_predicted"] == pytest.approx(expected[client], rel=1e-4)
+
+
+def sums_of(orders: pd.DataFrame) -> pd.DataFrame:
+    """Per customer what `fit_amounts` and `departing_amounts` take; of customers with an order before the cut."""
+    units = (orders["amount"] * UNITS).round().astype("int64")
+    logs = (np.log(units) * LOG_STEPS).round().astype("int64")
+    later = is_later(orders)
+    columns = {
+        "number_before": ~later,
+        "units_before": units.where(~later, 0),
+        "logs_before": logs.where(~later, 0),
+        "log_squares": (logs**2).where(~later, 0),
+        "number_made": later,
+        "units_made": units.where(later, 0),
+        "logs_made": logs.where(later, 0),
+    }
+    return pd.DataFrame(columns).astype("int64").groupby(orders["client"]).sum()
+
+
+def is_later(orders: pd.DataFrame) -> pd.Series:
+    return orders["day"] >= pd.Timestamp(FIRST_DAY) + pd.Timedelta(days=CUT)
+
+
+@pytest.mark.parametrize("spread", ["gamma", "lognormal", "own"])
+def test_nobodys_amounts_depart_in_shops_without_a_change(spread: str) -> None:
+    """At a rate of 2 % one of the fifty shops may show somebody; five or more of them have a chance of 0.3 %."""
+    shows = 0
+    for seed in range(50):
+        customers = sums_of(orders_of_customers(100 + seed, spread=spread))
+        model, warnings = fit_amounts(customers)
+        assert model is not None
+        assert warnings == []
+        shows += len(departing_amounts(customers, model, 0.02)) > 0
+    assert shows < 5
+
+
+@pytest.mark.parametrize(("spread", "fewest"), [("gamma", 0.95), ("lognormal", 0.9)])
+def test_of_many_planted_customers_nearly_all_are_found_and_hardly_anybody_else(spread: str, fewest: float) -> None:
+    """Ten customers in each of ten shops pay ten times as much, and ten others a tenth; with three orders and two."""
+    hits, named, there = 0, 0, 0
+    for seed in range(10):
+        orders = orders_of_customers(200 + seed, spread=spread)
+        counts = sums_of(orders)
+        able = counts.index[(counts["number_before"] >= 3) & (counts["number_made"] >= 2)]
+        chosen = np.random.default_rng(seed).choice(able, 20, replace=False)
+        factor = orders["client"].map(dict.fromkeys(chosen[:10], 10.0) | dict.fromkeys(chosen[10:], 0.1)).fillna(1.0)
+        customers = sums_of(orders.assign(amount=orders["amount"] * factor.where(is_later(orders), 1.0)))
+        model, _ = fit_amounts(customers)
+        assert model is not None
+        found = departing_amounts(customers, model, 0.02)
+        right = dict.fromkeys(chosen[:10], "above") | dict.fromkeys(chosen[10:], "below")
+        hits += sum(right.get(client) == direction for client, direction in found["direction"].items())
+        named += len(found)
+        there += len(chosen)
+    assert hits / there >= fewest
+    assert hits / named >= 0.95
+
+
+@pytest.mark.parametrize("dearer", [1.4, 3.0])
+def test_what_moves_everybody_is_no_departure(dearer: float) -> None:
+    """From the cut on everything costs more; who pays ten times as much still departs where it is not far more."""
+    orders = orders_of_customers(5)
+    later = is_later(orders)
+    moved = orders.assign(amount=orders["amount"].where(~later, dearer * orders["amount"]))
+    assert len(departing(moved)[0]) == 0
+    if dearer < 2:
+        tenfold = changed("tenfold", [30, 50, 25, 40, 35], [400, 300, 380])
+        assert set(departing(pd.concat([moved, tenfold]))[0].index) == {"tenfold"}
+
+
+def test_amounts_of_a_tiny_shop_and_of_one_without_amounts_are_not_judged() -> None:
+    tenfold = changed("tenfold", [30, 50, 25, 40, 35], [400, 300, 380])
+    named, report = departing(pd.concat([orders_of_customers(6, customers=12), tenfold]))
+    said = "Amounts of customers are not judged: fewer than 20 customers paid on two days before."
+    assert (len(named), report.definition["amount_model"]) == (0, "none")
+    assert said in report.warnings
+    named, report = departing(orders_of_customers(6).assign(amount=None))
+    assert len(named) == 0
+    assert said in report.warnings
+
+
+def test_amounts_per_dimension_value_and_how_many_are_kept() -> None:
+    orders = pd.concat(
+        [
+            orders_of_customers(7),
+            changed("first", [30, 50, 25, 40, 35], [4_000, 3_000, 3_800]),
+            changed("second", [30, 50, 25, 40, 35], [400, 300, 380]),
+        ]
+    )
+    named, _ = departing(orders, "region: North")
+    own = orders[orders["dimension_region"] == "North"].drop(columns="dimension_region")
+    pd.testing.assert_frame_equal(named.drop(columns="dimension"), departing(own)[0].drop(columns="dimension"))
+    assert list(named.index) == ["first", "second"]
+    assert len(departing(orders, "region: South")[0]) == 0
+    assert list(departing(orders, customers_kept=1)[0].index) == ["first"]
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_neither_the_order_of_rows_nor_names_decide_whose_amounts_depart(seed: int) -> None:
+    orders = pd.concat(
+        [
+            orders_of_customers(8, customers=60),
+            changed("tenfold", [30, 50, 25, 40, 35], [400, 300, 380]),
+            changed("tenth", [30, 50, 25, 40, 35], [4, 3, 3.8]),
+        ]
+    )
+    expected, _ = departing(orders)
+    assert len(expected) > 0
+    random = np.random.default_rng(seed)
+    clients = orders["client"].unique()
+    names = dict(zip(clients, [f"x{place:03}" for place in random.permutation(len(clients))], strict=True))
+    shuffled = orders.iloc[random.permutation(len(orders))]
+    found, _ = departing(shuffled.assign(client=shuffled["client"].map(names)))
+    pd.testing.assert_frame_equal(
+        found.loc[[names[client] for client in expected.index]].reset_index(drop=True), expected.reset_index(drop=True)
+    )
 
 
 def test_days_without_any_session_were_not_recorded() -> None:
