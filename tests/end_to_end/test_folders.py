@@ -18,6 +18,7 @@ from include.elastic.node import EmbeddedNode
 from include.quality.quarantine import SCHEMA
 from tests.checksums import checksum, documents
 from tests.end_to_end.conftest import THE_REQUIRED_ONLY, WITHOUT_KIBANA, run, skipped, states
+from tests.read_back import check_analyses_of_snapshot
 
 pytestmark = pytest.mark.end_to_end
 
@@ -198,6 +199,10 @@ def test_the_two_required_sources_and_nothing_else(folder: Path, node: EmbeddedN
     } <= {"all", ("all",)}
     of_the_data = [header for header in headers if header["report_name"] != "runs"]  # those are of the run's own day
     assert {date.fromisoformat(header["report_date"]) for header in of_the_data} == {date(2024, 1, 5)}
+    with connect(node.url) as client:
+        of_each = check_analyses_of_snapshot(client, ())
+    assert set().union(*of_each.values()) == {"all"}
+    assert not {"product_analytics", "promotion_analytics", "delivery_analytics"} & of_each.keys()
 
 
 def test_what_is_wrong_is_said_at_once_and_nothing_is_loaded(
