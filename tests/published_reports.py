@@ -129,7 +129,11 @@ def _planted(downloads: pd.DatetimeIndex) -> Iterator[dict[str, Any]]:
                 "dimension_region": REGIONS[number % 3],
                 "promotion_id": promotion,
             }
-    for day, amount in [*((day, ORDINARY_AMOUNT) for day in (95, 85, 75, 65)), (18, DEARER_AMOUNT), (9, DEARER_AMOUNT)]:
+    for day, amount in [
+        *((day, ORDINARY_AMOUNT) for day in (95, 85, 75, 65)),
+        (34, DEARER_AMOUNT),
+        (20, DEARER_AMOUNT),
+    ]:
         yield {
             "client": DEARER,
             "session_start_date": ODD_DAY - pd.Timedelta(days=day, hours=-8),
