@@ -10,7 +10,8 @@ from include.dashboards.sendable import read_and_render
 from include.elastic.client import connect
 from tests.airflow_server import AirflowServer
 from tests.drawn_panels import check_drawn
-from tests.plugins.test_page_in_browser import PAGE, SCREENSHOTS, WEEKLY_ORDERS, WIDE, page, serious, shown
+from tests.page_in_browser import PAGE, SCREENSHOTS, WIDE, serious, shown
+from tests.plugins.test_page_in_browser import WEEKLY_ORDERS, page
 
 __all__ = ["page"]  # the fixture
 

@@ -12,8 +12,9 @@ from playwright.sync_api import Browser, Page, expect
 from include.dashboards.notes import EVERY, NOTES, ensure_notes
 from include.elastic.client import connect, index_name
 from tests.airflow_server import USER, AirflowServer
+from tests.page_in_browser import PAGE, WIDE, logged_in, shown
 from tests.plugins.conftest import READER
-from tests.plugins.test_page_in_browser import PAGE, WEEKLY_ORDERS, WIDE, logged_in, shown
+from tests.plugins.test_page_in_browser import WEEKLY_ORDERS
 from tests.published_reports import EVIL
 
 DAILY_ORDERS = "descriptive_statistics.activity.1"
@@ -148,7 +149,7 @@ def marks(page: Page, panel: str) -> list[list[str]]:
 def test_a_note_is_pinned_by_keyboard(
     client: Elasticsearch, browser: Browser, airflow: AirflowServer, elasticsearch_url: str
 ) -> None:
-    with logged_in(browser, airflow, WIDE, "light") as page:
+    with logged_in(browser, airflow.url, airflow.login, WIDE, "light") as page:
         page.goto(f"{airflow.url}/{PAGE}#/descriptive_statistics?dimension=region%3A%20North")
         shown(page)
         card = page.locator(f'[data-panel-id="{WEEKLY_ORDERS}"]')
@@ -217,7 +218,7 @@ def test_a_note_is_pinned_by_keyboard(
 @pytest.mark.browser
 def test_a_note_is_pinned_to_a_profiles_chart(client: Elasticsearch, browser: Browser, airflow: AirflowServer) -> None:
     units = "profile.product.4"
-    with logged_in(browser, airflow, WIDE, "dark") as page:
+    with logged_in(browser, airflow.url, airflow.login, WIDE, "dark") as page:
         page.goto(f"{airflow.url}/{PAGE}#/profile/product?name=product%201")
         shown(page)
         card = page.locator(f'[data-panel-id="{units}"]')

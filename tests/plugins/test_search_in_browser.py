@@ -8,7 +8,8 @@ from playwright.sync_api import Page, Route, expect
 from include.dashboards.profiles import read_profile
 from include.elastic.client import connect
 from tests.airflow_server import AirflowServer
-from tests.plugins.test_page_in_browser import PAGE, SCREENSHOTS, drawn, page, serious, shown
+from tests.page_in_browser import PAGE, SCREENSHOTS, serious, shown
+from tests.plugins.test_page_in_browser import drawn, page
 from tests.published_reports import EVIL
 
 __all__ = ["page"]  # the fixture

@@ -2,12 +2,12 @@
 //
 // A panel is what `boards.py` gives: id, title, how_to_read, width, reason, tiles, spec, notes, columns, rows.
 
-import { at, element, isDark, written } from "./elements.js";
+import { at, element, wantedTheme, written } from "./elements.js";
 
 const ROWS_SHOWN = 500; // a longer table is for the CSV file
 const MANY_ROWS = 4000; // above this, a canvas is faster than SVG
 
-const views = []; // of the charts that are shown
+const charts = new Map(); // those that are drawn: card -> {panel, result, theme}
 let themes = {};
 let vega = null;
 
@@ -17,8 +17,21 @@ export function useThemes(given) {
 
 // Take away every card, and what its chart holds on to.
 export function clearCards() {
-  for (const view of views.splice(0)) view.finalize();
+  for (const { result } of charts.values()) result.finalize();
+  charts.clear();
   at("panels").replaceChildren();
+}
+
+// Draw the charts in the theme that is wanted now. The cards stay, with the tables and the forms that are open in them.
+export async function redrawCharts() {
+  for (const [card, chart] of [...charts]) {
+    if (charts.get(card) !== chart || chart.theme === wantedTheme()) continue; // another call was here meanwhile
+    charts.delete(card);
+    card.view = null;
+    chart.result.finalize();
+    await embed(chart.panel, card);
+    await painted();
+  }
 }
 
 // Append a card for each panel, then draw their charts from the top of the window down; done when all are drawn.
@@ -99,6 +112,7 @@ function cardOf(panel, file, tools) {
 
 const LARGE = 100_000; // from here on a tile shows no hundredths
 const LONG = 30; // letters of a cell that needs room for its lines
+const SHORT = 12; // letters of a cell that needs no room of its own
 
 function tilesOf(panel) {
   return element(
@@ -117,6 +131,7 @@ function tilesOf(panel) {
 function tableOf(panel) {
   const isTime = (column) => column.format === "date" || column.format === "instant";
   const kind = (column) => (isTime(column) ? "when" : column.format ? "number" : "");
+  const kindOf = (text, column) => (text.length > LONG ? "long" : kind(column) || (text.length > SHORT ? "middling" : ""));
   const head = panel.columns.map((column) => element("th", { scope: "col", className: kind(column) }, column.title));
   const body = panel.rows.slice(0, ROWS_SHOWN).map((row) =>
     element(
@@ -124,7 +139,7 @@ function tableOf(panel) {
       {},
       ...panel.columns.map((column) => {
         const text = written(row[column.name], column.format);
-        return element("td", { className: text.length > LONG ? "long" : kind(column) }, text);
+        return element("td", { className: kindOf(text, column) }, text);
       }),
     ),
   );
@@ -177,22 +192,28 @@ function vegaEmbed() {
 async function embed(panel, card) {
   const target = card.querySelector(".chart");
   const draw = await vegaEmbed();
+  const theme = wantedTheme();
   const result = await draw(target, structuredClone(panel.spec), {
     mode: "vega-lite",
     ast: true, // expressions are interpreted, so the page needs no `unsafe-eval`
-    config: themes[isDark() ? "dark" : "light"],
+    config: themes[theme],
     renderer: panel.rows.length > MANY_ROWS ? "canvas" : "svg",
     actions: false,
     defaultStyle: false,
     tooltip: { disableDefaultStyle: true },
   });
+  // Legends follow the width, which Vega knows only once it has drawn: else it keeps the room of the first guess.
+  await result.view.resize().runAsync();
   if (!card.isConnected) {
     result.finalize();
     return;
   }
-  // Legends follow the width, which Vega knows only once it has drawn: else it keeps the room of the first guess.
-  await result.view.resize().runAsync();
-  views.push(result);
+  if (theme !== wantedTheme()) {
+    result.finalize();
+    await embed(panel, card);
+    return;
+  }
+  charts.set(card, { panel, result, theme });
   card.view = result.view; // what is drawn, for tests and for the curious: card.view.data("rows")
 }
 

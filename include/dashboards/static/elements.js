@@ -46,9 +46,11 @@ export function outside() {
   }
 }
 
-export function isDark() {
-  // Inside the Airflow UI its own switch decides; alone, the system's.
+// "light" or "dark". Inside the Airflow UI its own switch decides; alone, the system's.
+export function wantedTheme() {
   const outer = outside();
-  if (outer) return outer.document.documentElement.classList.contains("dark");
-  return matchMedia("(prefers-color-scheme: dark)").matches;
+  const isDark = outer
+    ? outer.document.documentElement.classList.contains("dark")
+    : matchMedia("(prefers-color-scheme: dark)").matches;
+  return isDark ? "dark" : "light";
 }

@@ -8,9 +8,9 @@
 // where `here` is the address: {name, rest, asks}. Its name in `views` is the first part of its address.
 
 import { addressOf, place, tellAddress } from "./address.js";
-import { clearCards, useThemes } from "./cards.js";
+import { clearCards, redrawCharts, useThemes } from "./cards.js";
 import { dashboard, dashboardAddress, known, useDashboards } from "./dashboard.js";
-import { at, element, isDark, outside, say } from "./elements.js";
+import { at, element, outside, say, wantedTheme } from "./elements.js";
 import { drawNavigation, startNavigation } from "./navigation.js";
 import { useNotes } from "./notes.js";
 import { profile } from "./profile.js";
@@ -23,38 +23,40 @@ const viewOf = (here) => views[here.name] ?? dashboard;
 
 let groups = []; // {title, dashboards}
 let hasDataDocs = false;
-let shown = null; // {view, content, here}
 let asked = 0; // counts requests: only the newest answer is drawn
+let isOpening = true; // until the first view is drawn
+let redrawing = 0; // how many changes of the theme are being followed
 
 async function open() {
   const here = place();
   const view = viewOf(here);
   const request = ++asked;
-  at("main").setAttribute("aria-busy", "true");
+  isOpening = true;
+  tellBusy();
   tellAddress();
   drawLinks(here);
   try {
     const content = await view.read(here);
     if (request !== asked) return;
-    shown = { view, content, here };
-    await draw();
+    clear();
+    entitle(view.title(here, content));
+    await view.draw(content, here);
   } catch (error) {
     if (request !== asked) return;
-    shown = null;
     clear();
     say(error.message, true);
     view.refused?.(error, here);
     if (!(error instanceof Refused)) throw error;
   } finally {
-    if (request === asked) at("main").setAttribute("aria-busy", "false");
+    if (request === asked) {
+      isOpening = false;
+      tellBusy();
+    }
   }
 }
 
-async function draw() {
-  const { view, content, here } = shown;
-  clear();
-  entitle(view.title(here, content));
-  await view.draw(content, here);
+function tellBusy() {
+  at("main").setAttribute("aria-busy", String(isOpening || redrawing > 0));
 }
 
 function clear() {
@@ -84,11 +86,19 @@ function drawLinks(here) {
   drawNavigation([...links, { title: "Data", links: ofData }], current);
 }
 
+// Only the charts know their colours; all else follows the style sheet.
 async function applyTheme() {
-  const wanted = isDark() ? "dark" : "light";
+  const wanted = wantedTheme();
   if (document.documentElement.dataset.theme === wanted) return;
+  redrawing += 1;
+  tellBusy();
   document.documentElement.dataset.theme = wanted;
-  if (shown) await draw();
+  try {
+    await redrawCharts();
+  } finally {
+    redrawing -= 1;
+    tellBusy();
+  }
 }
 
 async function start() {
@@ -114,7 +124,8 @@ async function start() {
       dashboards: content.dashboards.filter((one) => one.group === title),
     }));
   } catch (error) {
-    at("main").setAttribute("aria-busy", "false");
+    isOpening = false;
+    tellBusy();
     say(error.message, true);
     return;
   }
