@@ -16,7 +16,7 @@ COPY dags dags
 COPY plugins plugins
 COPY include include
 COPY great_expectations great_expectations
-COPY deploy/init_airflow.sh deploy/secure_elasticsearch.py deploy/import_dashboards.py deploy/
+COPY deploy/init_airflow.sh deploy/secure_elasticsearch.py deploy/import_dashboards.py deploy/celery_config.py deploy/
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/customer-analytics \
     PYTHONUNBUFFERED=1 \

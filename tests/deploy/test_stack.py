@@ -203,6 +203,9 @@ def test_the_stack_runs_the_pipeline_and_shows_it(
         return all(state[part]["status"] == "healthy" for part in parts)
 
     stack.wait_for(healthy)
+    # What forks the tasks' processes has the libraries; a file that is mapped into memory shows it.
+    worker = psutil.Process(stack.processes["worker"].pid)
+    stack.wait_for(lambda: any("/_duckdb." in one.path for one in worker.memory_maps()))
     stack.wait_for(lambda: stack.request("GET", f"/api/v2/dags/{DAG}").is_success)
     stack.request("PATCH", f"/api/v2/dags/{DAG}", {"is_paused": False}).raise_for_status()
     asked = {"logical_date": None, "conf": {"analyses": ["rfm"]}}
