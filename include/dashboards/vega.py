@@ -105,6 +105,7 @@ NARROW_PIXELS = 260  # the width of a chart on a telephone
 LINE_LETTERS, LINE_PIXELS = 26, 12  # of a name beside its bar that takes two lines
 TWO_LINES = 2 * LINE_PIXELS + 6
 FEW_BARS = 4  # so few stand apart
+NAMES_STANDING = 14  # so many names have room below standing bars on a telephone
 LABEL_STANDING = 14  # bars of names with more letters than this lie down
 
 
@@ -670,6 +671,8 @@ def _bar(chart: _Chart) -> Spec:
     labels = {row["label"] for row in chart.drawn}
     are_short = longest <= 3 or LEGEND_LETTER_PIXELS * longest * len(labels) <= NARROW_PIXELS
     axis = {"title": chart.x_title, "grid": False, "labelAngle": 0 if are_short else -40}
+    if chart.x_type == "keyword" and not are_short and len(labels) <= NAMES_STANDING:
+        axis["labelOverlap"] = False  # Vega would leave out every other name, which nobody can guess
     across = {"x": {"field": "label", "type": "ordinal", "sort": None, "axis": axis}}
     if len(labels) <= FEW_BARS:
         across["x"]["scale"] = {"paddingInner": 0.5, "paddingOuter": 0.25}  # else three bars would fill the card

@@ -290,7 +290,7 @@ REPORTS: tuple[ReportType, ...] = (
                 format="decimal",
                 sort="descending",
                 width=12,
-                how_to_read="Every task before the run's end; `n` is how many earlier runs the usual seconds rest on.",
+                how_to_read="Every task before the run's end; n is how many earlier runs the usual seconds rest on.",
             ),
         ),
     ),

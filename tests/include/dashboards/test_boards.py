@@ -104,6 +104,7 @@ def test_its_fields_are_declared_and_can_be_charted(shown: Dashboard, placed: Pl
         assert panel.location in placed.report_type.fields
         assert mapped[panel.location]["type"] == "geo_point"
     assert panel.how_to_read.endswith(".")
+    assert "`" not in panel.how_to_read  # it is text on the page
     assert 1 <= panel.width <= 12
 
 

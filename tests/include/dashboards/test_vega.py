@@ -13,6 +13,7 @@ from include.dashboards.vega import (
     KM_PER_DEGREE,
     MAP_HEIGHT,
     MAP_SPAN_DEGREES,
+    NAMES_STANDING,
     TONES,
     Drawing,
     draw,
@@ -329,6 +330,14 @@ def test_few_bars_do_not_fill_the_card() -> None:
 
     assert widest(3) < 500 / 2 * 0.6
     assert widest(8) > 500 / 8 * 0.6
+
+
+def test_every_bar_has_its_name_on_a_telephone() -> None:
+    names = [f"segment {number}" for number in range(1, NAMES_STANDING + 1)]
+    spec = draw(panel(mark="bar", x="segment"), [{"segment": name, "orders": 1} for name in names], FIELDS).spec
+    assert spec is not None
+    drawn = vl_convert.vegalite_to_svg({**spec, "width": 230, "config": theme(dark=False)})
+    assert re.findall(r'opacity="1">(segment \d+)</text>', drawn) == names
 
 
 def test_an_interval_has_the_unit_of_what_it_is_of() -> None:
