@@ -112,7 +112,7 @@ function cardOf(panel, file, tools) {
 
 const LARGE = 100_000; // from here on a tile shows no hundredths
 const LONG = 30; // letters of a cell that needs room for its lines
-const SHORT = 12; // letters of a cell that needs no room of its own
+const SHORT = 15; // letters of a cell that stays on its line
 
 function tilesOf(panel) {
   return element(
@@ -131,7 +131,8 @@ function tilesOf(panel) {
 function tableOf(panel) {
   const isTime = (column) => column.format === "date" || column.format === "instant";
   const kind = (column) => (isTime(column) ? "when" : column.format ? "number" : "");
-  const kindOf = (text, column) => (text.length > LONG ? "long" : kind(column) || (text.length > SHORT ? "middling" : ""));
+  const lengthOf = (text) => (text.length > SHORT ? "middling" : "short");
+  const kindOf = (text, column) => (text.length > LONG ? "long" : kind(column) || lengthOf(text));
   const head = panel.columns.map((column) => element("th", { scope: "col", className: kind(column) }, column.title));
   const body = panel.rows.slice(0, ROWS_SHOWN).map((row) =>
     element(
