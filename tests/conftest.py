@@ -3,17 +3,18 @@
 The home is set before anything imports airflow: no test reads or writes a person's own.
 """
 
-import asyncio
 import os
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
+
+from tests.loop_of_the_browser import without_the_loop_of_the_browser
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS = [
@@ -85,29 +86,19 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@contextmanager
-def _without_the_loop_of_the_browser(item: pytest.Item) -> Iterator[None]:
-    """Playwright leaves its event loop running in this thread, where other libraries take it for their caller's."""
-    if "browser" in getattr(item, "fixturenames", ()):
-        yield
-        return
-    loop = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(loop)
+def _where_no_browser_is_used(item: pytest.Item) -> AbstractContextManager[None]:
+    return nullcontext() if "browser" in getattr(item, "fixturenames", ()) else without_the_loop_of_the_browser()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
-    with _without_the_loop_of_the_browser(item):
+    with _where_no_browser_is_used(item):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    with _without_the_loop_of_the_browser(item):
+    with _where_no_browser_is_used(item):
         return (yield)
 
 

@@ -13,7 +13,7 @@ from tests.page_in_browser import NARROW, PAGE, WIDE, Scheme, serious, shown
 Look = tuple[tuple[int, int], Scheme]
 # From one to the next a single thing changes.
 LOOKS: tuple[Look, ...] = ((WIDE, "light"), (NARROW, "light"), (NARROW, "dark"), (WIDE, "dark"))
-OF_EACH_SCHEME: tuple[Look, ...] = ((WIDE, "light"), (NARROW, "dark"))
+OF_EACH_SCHEME = LOOKS[1::2]
 
 # The charts are drawn again where the size of the window changes, by Vega itself and some time later.
 AS_WIDE_AS_THEIR_CARDS = """async () => {

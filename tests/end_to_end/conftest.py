@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,16 @@ import psutil
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.models import DagRun
+from playwright.sync_api import Browser
 
 import configs
+from include.dashboards.dashboard import dashboards
 from include.elastic.node import EmbeddedNode
+from include.launch.screenshots import QUARANTINE
+from tests.airflow_server import AirflowServer, airflow_api_server
+from tests.looks import LOOKS, OF_EACH_SCHEME, walk
+from tests.loop_of_the_browser import without_the_loop_of_the_browser
+from tests.page_in_browser import SCREENSHOTS, logged_in
 from tests.servers import elasticsearch_node, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +136,14 @@ def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedNo
         yield running
 
 
+@pytest.fixture(scope="module")
+def airflow(shared_node: EmbeddedNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
+    """Shows what is in the node, whoever ran the DAG."""
+    settings = {"ELASTICSEARCH_URL": shared_node.url}
+    with airflow_api_server(tmp_path_factory.mktemp("airflow-server"), settings) as server:
+        yield server
+
+
 @pytest.fixture
 def node(shared_node: EmbeddedNode) -> EmbeddedNode:
     """The node without what an earlier test left in it."""
@@ -155,8 +170,18 @@ def folder(tmp_path: Path, node: EmbeddedNode, metadata_database: None, monkeypa
 
 def run(**conf: Any) -> DagRun:
     dag = DagBag(str(configs.PROJECT_ROOT / "dags")).dags["customer_analytics"]
-    finished: DagRun = dag.test(run_conf=conf)
+    with without_the_loop_of_the_browser():
+        finished: DagRun = dag.test(run_conf=conf)
     return finished
+
+
+def look_at_every_dashboard(
+    browser: Browser, url: str, login: tuple[str, str], data: str, *, empty: Collection[str]
+) -> None:
+    """Walk over them in every look; those in `empty` say why they are. The pictures are in test-results/`data`."""
+    with logged_in(browser, url, login, *LOOKS[0]) as page:
+        names = list(walk(page, url, SCREENSHOTS / data, empty=empty, judged=OF_EACH_SCHEME))
+    assert names == [*(one.name for one in dashboards()), QUARANTINE]
 
 
 WITHOUT_KIBANA = {"import_dashboards"}

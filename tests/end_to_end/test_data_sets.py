@@ -7,15 +7,20 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from playwright.sync_api import Browser
 
 import configs
+from include import catalogue
 from include.datasets.completejourney import SHOP_TIMEZONE, tables_folder, write_completejourney
 from include.datasets.shop.writing import write_shop
 from include.elastic.node import EmbeddedNode
+from tests.airflow_server import AirflowServer
 from tests.checksums import documents
-from tests.end_to_end.conftest import WITHOUT_KIBANA, run, skipped, states
+from tests.end_to_end.conftest import WITHOUT_KIBANA, look_at_every_dashboard, run, skipped, states
 
 pytestmark = pytest.mark.end_to_end
+
+LONGEST_ON_MANY_LINES = ("cohorts", "funnels", "ab_test")  # each of the other data sets has their reports
 
 
 def money(documents: list[dict[str, Any]], field: str) -> Decimal:
@@ -34,7 +39,9 @@ def quarantined() -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_the_simulated_shop(folder: Path, node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_simulated_shop(
+    folder: Path, node: EmbeddedNode, airflow: AirflowServer, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(configs, "BUSINESS_TIMEZONE", "UTC")
     truth = write_shop(folder, sessions=20_000, seed=5)
     assert skipped(run(dimensions=["region"])) == WITHOUT_KIBANA
@@ -59,11 +66,16 @@ def test_the_simulated_shop(folder: Path, node: EmbeddedNode, monkeypatch: pytes
         assert found[source]["rows"] == known["quarantined"] == known["read"] - known["good"], source
         assert found[source]["by_rule"] == known["by_rule"], source
 
+    look_at_every_dashboard(browser, airflow.url, airflow.login, "demo", empty=())
 
-def test_the_complete_journey(folder: Path, node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+
+def test_the_complete_journey(
+    folder: Path, node: EmbeddedNode, airflow: AirflowServer, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(configs, "BUSINESS_TIMEZONE", SHOP_TIMEZONE)
     write_completejourney(folder)
-    finished = states(run(dimensions=["income"], analyses=["descriptive_statistics", "rfm", "clv_prediction"]))
+    analyses = [one.name for one in catalogue.analyses() if one.name not in LONGEST_ON_MANY_LINES]
+    finished = states(run(dimensions=["income"], analyses=analyses))
     assert "failed" not in finished.values()
     assert finished["machine_learning.clv_prediction"] == finished["publish"] == "success"
 
@@ -82,3 +94,6 @@ def test_the_complete_journey(folder: Path, node: EmbeddedNode, monkeypatch: pyt
     without_quantity = int((lines.quantity <= 0).sum())
     assert sum(len(order.get("basket", [])) for order in orders) == len(lines) - without_quantity
     assert quarantined() == {"products": {"rows": without_quantity, "by_rule": {"quantity_not_positive": 8_869}}}
+
+    empty = {*LONGEST_ON_MANY_LINES, "delivery_analytics"}
+    look_at_every_dashboard(browser, airflow.url, airflow.login, "completejourney", empty=empty)

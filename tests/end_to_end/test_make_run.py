@@ -20,7 +20,14 @@ from include.elastic.node import embedded_node
 from include.launch.airflow_stack import DAG_ID
 from include.pipeline.run import run_key
 from tests.checksums import checksum, documents
-from tests.end_to_end.conftest import MakeRun, make_run, processes_of
+from tests.end_to_end.conftest import (
+    THE_REQUIRED_ONLY,
+    WITHOUT_KIBANA,
+    MakeRun,
+    look_at_every_dashboard,
+    make_run,
+    processes_of,
+)
 from tests.servers import elasticsearch_node
 
 pytestmark = pytest.mark.end_to_end
@@ -126,6 +133,11 @@ def test_the_page_shows_what_elasticsearch_holds(running: MakeRun, page: Page) -
     assert f"{row['revenue']:,.2f}" in shown
     Path("test-results").mkdir(exist_ok=True)
     page.screenshot(path="test-results/make-run-rfm.png")
+
+
+def test_every_dashboard_in_every_look(running: MakeRun, browser: Browser) -> None:
+    empty = {task.rpartition(".")[2] for task in THE_REQUIRED_ONLY - WITHOUT_KIBANA}
+    look_at_every_dashboard(browser, running.airflow, running.login, "cdnow", empty=empty)
 
 
 @pytest.fixture
