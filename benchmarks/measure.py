@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +29,7 @@ from include.launch.services import stop_family
 from include.problem import Problem
 
 SECONDS_BETWEEN_SAMPLES = 0.1
+LARGEST_SHARE = 0.1  # of a core, for looking at the memory
 BYTES_PER_MB = 1_000_000
 # What would lead a contender to somebody's own data or cluster.
 PLACES = ("SOURCES_FILE", "STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR", "PROGRESS_DIR", "ELASTICSEARCH_URL")
@@ -163,8 +165,12 @@ class MemorySampler:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(SECONDS_BETWEEN_SAMPLES):
+        pause = SECONDS_BETWEEN_SAMPLES
+        while not self._over.wait(pause):
+            begun = time.thread_time()
             self.peak_bytes = max(self.peak_bytes, tree_bytes(self._pid))
+            # Looking at dozens of processes takes long, and what it takes is missing to those that are looked at.
+            pause = max(SECONDS_BETWEEN_SAMPLES, (time.thread_time() - begun) / LARGEST_SHARE)
 
 
 def tree_bytes(pid: int) -> int:
