@@ -103,7 +103,8 @@ def check(page: Page, look: Look, name: str, folder: Path, *, is_empty: bool = F
     assert page.eval_on_selector_all(".panel", undrawn) == []
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow == 0, "the page scrolls sideways"
-    assert page.eval_on_selector_all(".panel td", SQUEEZED) == []
+    squeezed = page.eval_on_selector_all(".panel td", SQUEEZED)
+    assert squeezed == [], (name, look, squeezed)
     assert page.eval_on_selector_all(".panel", FAINT) == []
     if is_judged:
         # Inside a chart only colours and places differ from look to look, and these are judged above.
