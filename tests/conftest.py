@@ -50,8 +50,13 @@ for name in (*PLACES, "INDEX_PREFIX", "BUSINESS_TIMEZONE", "SCHEDULE"):
     os.environ.pop(name, None)
 
 
-# Folders whose files share a server that takes long to start and to fill: one process runs them all.
-SHARE_A_SERVER = ("tests/plugins", "tests/include/dashboards", "tests/include/elastic")
+# Files that share a server that takes long to start and to fill: one process runs them all.
+SHARE_A_SERVER = (
+    "tests/end_to_end/test_runs_on_",
+    "tests/plugins",
+    "tests/include/dashboards",
+    "tests/include/elastic",
+)
 # The longest come first, so that no process is left alone with one of them at the end.
 LONGEST_FIRST = ("tests/end_to_end", "tests/plugins", "tests/deploy", "tests/contract", "tests/include/dashboards")
 

@@ -9,10 +9,16 @@ import io
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
+from urllib.parse import quote
 
+from elasticsearch import Elasticsearch
 from playwright.sync_api import Frame, Page
 
+from include.dashboards.boards import read_dashboard
+from include.dashboards.dashboard import dashboards
 from include.dashboards.sendable import written
+from include.elastic.reports import ALL
+from tests.page_in_browser import shown
 
 LARGE = 100_000  # from here on a tile shows no hundredths
 ROWS_SHOWN = 500  # a longer table is for the CSV file
@@ -93,6 +99,24 @@ def check_drawn(frame: Page | Frame, read: Mapping[str, Any], *, presses: bool) 
         _check_table(card, panel, where)
         _check_file(card, panel, where)
     return charts
+
+
+def check_every_dimension_value(page: Page, client: Elasticsearch) -> set[str]:
+    """As `check_drawn` of every dashboard, for every value but `all`; the values of which charts were compared.
+
+    The page shows a dashboard. Tables and files that are behind a button stay there.
+    """
+    drawn_of: set[str] = set()
+    for one in dashboards():
+        for dimension in read_dashboard(client, one)["dimensions"]:
+            if dimension == ALL:
+                continue
+            with page.expect_response(lambda answer: "dimension=" in answer.url):
+                page.evaluate("hash => { location.hash = hash; }", f"#/{one.name}?dimension={quote(dimension)}")
+            shown(page)
+            if check_drawn(page, read_dashboard(client, one, dimension), presses=False):
+                drawn_of.add(dimension)
+    return drawn_of
 
 
 def _check_chart(card: Mapping[str, Any], panel: Mapping[str, Any], where: object) -> None:

@@ -3,7 +3,7 @@
 A look is taken on as by a person who turns a tablet or whose system goes dark: the open page follows.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from playwright.sync_api import Page
@@ -13,7 +13,6 @@ from tests.page_in_browser import NARROW, PAGE, WIDE, Scheme, serious, shown
 Look = tuple[tuple[int, int], Scheme]
 # From one to the next a single thing changes.
 LOOKS: tuple[Look, ...] = ((WIDE, "light"), (NARROW, "light"), (NARROW, "dark"), (WIDE, "dark"))
-OF_EACH_SCHEME = LOOKS[1::2]
 
 # The charts are drawn again where the size of the window changes, by Vega itself and some time later.
 AS_WIDE_AS_THEIR_CARDS = """async () => {
@@ -57,16 +56,21 @@ SQUEEZED = """cells => cells.filter(cell => {
 
 
 def walk(
-    page: Page, url: str, folder: Path, *, empty: Collection[str] = (), judged: Collection[Look] = LOOKS
+    page: Page,
+    url: str,
+    folder: Path,
+    *,
+    looks: Sequence[Look] = LOOKS,
+    empty: Collection[str] = (),
+    judged: Collection[Look] = LOOKS,
 ) -> Iterator[str]:
-    """Each dashboard's name while it is wide and light, after it was checked; it is checked in the other looks too.
+    """Each dashboard's name while it is wide and light, after it was checked; it is checked in the other `looks` too.
 
     Every look leaves a picture in `folder`. Those in `empty` say why they have no panels. Axe judges the looks in
-    `judged`. The page begins wide and light.
+    `judged`. The page begins wide and light, the first of `looks`.
     """
     page.goto(f"{url}/{PAGE}")
     shown(page)
-    looks = LOOKS
     for address in page.eval_on_selector_all('#tabs a[href^="#"]', "links => links.map(link => link.hash)"):
         name = address.removeprefix("#/")
         page.goto(f"{url}/{PAGE}{address}")

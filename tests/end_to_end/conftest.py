@@ -21,11 +21,14 @@ from airflow.models import DagRun
 from playwright.sync_api import Browser
 
 import configs
-from include.dashboards.dashboard import dashboards
+from include.dashboards.boards import read_dashboard
+from include.dashboards.dashboard import dashboard, dashboards
+from include.elastic.client import connect
 from include.elastic.node import EmbeddedNode
 from include.launch.screenshots import QUARANTINE
 from tests.airflow_server import AirflowServer, airflow_api_server
-from tests.looks import LOOKS, OF_EACH_SCHEME, walk
+from tests.drawn_panels import check_drawn
+from tests.looks import LOOKS, Look, walk
 from tests.loop_of_the_browser import without_the_loop_of_the_browser
 from tests.page_in_browser import SCREENSHOTS, logged_in
 from tests.servers import elasticsearch_node, free_port
@@ -124,19 +127,19 @@ def make_run(var_dir: Path, *arguments: str, **settings: str) -> Iterator[MakeRu
         process.stdout.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def metadata_database() -> None:
     """Airflow's own database, in the scratch home of the tests."""
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, env=os.environ)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedNode]:
     with elasticsearch_node(tmp_path_factory.mktemp("node")) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def airflow(shared_node: EmbeddedNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
     """Shows what is in the node, whoever ran the DAG."""
     settings = {"ELASTICSEARCH_URL": shared_node.url}
@@ -176,11 +179,25 @@ def run(**conf: Any) -> DagRun:
 
 
 def look_at_every_dashboard(
-    browser: Browser, url: str, login: tuple[str, str], data: str, *, empty: Collection[str]
+    browser: Browser,
+    url: str,
+    login: tuple[str, str],
+    elasticsearch_url: str,
+    data: str,
+    *,
+    empty: Collection[str] = (),
+    judged: Collection[Look] = (),
 ) -> None:
-    """Walk over them in every look; those in `empty` say why they are. The pictures are in test-results/`data`."""
-    with logged_in(browser, url, login, *LOOKS[0]) as page:
-        names = list(walk(page, url, SCREENSHOTS / data, empty=empty, judged=OF_EACH_SCHEME))
+    """Walk over them in every look; in one of them all numbers are held against what is stored.
+
+    Those in `empty` say why they are. Axe judges the looks in `judged`. The pictures are in test-results/`data`.
+    """
+    names = []
+    with logged_in(browser, url, login, *LOOKS[0]) as page, connect(elasticsearch_url) as client:
+        for name in walk(page, url, SCREENSHOTS / data, empty=empty, judged=judged):
+            names.append(name)
+            if name != QUARANTINE and name not in empty:
+                check_drawn(page, read_dashboard(client, dashboard(name)), presses=False)
     assert names == [*(one.name for one in dashboards()), QUARANTINE]
 
 

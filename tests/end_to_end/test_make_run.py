@@ -137,7 +137,7 @@ def test_the_page_shows_what_elasticsearch_holds(running: MakeRun, page: Page) -
 
 def test_every_dashboard_in_every_look(running: MakeRun, browser: Browser) -> None:
     empty = {task.rpartition(".")[2] for task in THE_REQUIRED_ONLY - WITHOUT_KIBANA}
-    look_at_every_dashboard(browser, running.airflow, running.login, "cdnow", empty=empty)
+    look_at_every_dashboard(browser, running.airflow, running.login, running.elasticsearch, "cdnow", empty=empty)
 
 
 @pytest.fixture

@@ -12,11 +12,17 @@ from playwright.sync_api import Browser
 import configs
 from include import catalogue
 from include.datasets.completejourney import SHOP_TIMEZONE, tables_folder, write_completejourney
+from include.datasets.shop.parameters import CITIES
 from include.datasets.shop.writing import write_shop
+from include.elastic.client import connect
 from include.elastic.node import EmbeddedNode
 from tests.airflow_server import AirflowServer
 from tests.checksums import documents
+from tests.drawn_panels import check_every_dimension_value
 from tests.end_to_end.conftest import WITHOUT_KIBANA, look_at_every_dashboard, run, skipped, states
+from tests.looks import LOOKS
+from tests.page_in_browser import PAGE, logged_in, shown
+from tests.read_back import check_analyses_of_snapshot
 
 pytestmark = pytest.mark.end_to_end
 
@@ -66,7 +72,13 @@ def test_the_simulated_shop(
         assert found[source]["rows"] == known["quarantined"] == known["read"] - known["good"], source
         assert found[source]["by_rule"] == known["by_rule"], source
 
-    look_at_every_dashboard(browser, airflow.url, airflow.login, "demo", empty=())
+    look_at_every_dashboard(browser, airflow.url, airflow.login, node.url, "demo", judged=LOOKS[1::2])
+    with connect(node.url) as client, logged_in(browser, airflow.url, airflow.login, *LOOKS[0]) as page:
+        of_each = check_analyses_of_snapshot(client, ("region",))
+        assert of_each.keys() == {one.name for one in catalogue.analyses()}
+        page.goto(f"{airflow.url}/{PAGE}")
+        shown(page)
+        assert {f"region: {region}" for region in CITIES} <= check_every_dimension_value(page, client)
 
 
 def test_the_complete_journey(
@@ -96,4 +108,4 @@ def test_the_complete_journey(
     assert quarantined() == {"products": {"rows": without_quantity, "by_rule": {"quantity_not_positive": 8_869}}}
 
     empty = {*LONGEST_ON_MANY_LINES, "delivery_analytics"}
-    look_at_every_dashboard(browser, airflow.url, airflow.login, "completejourney", empty=empty)
+    look_at_every_dashboard(browser, airflow.url, airflow.login, node.url, "completejourney", empty=empty)
