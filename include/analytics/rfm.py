@@ -4,8 +4,8 @@
     (`customer_scores`: one row per customer)
 
 Recency is the number of days from the day of the last order to the report date, frequency the number of orders, and the
-monetary value the mean order amount: the total would count frequency a second time (it is reported beside). Only
-customers with an order are scored.
+monetary value the mean order amount, rounded to four decimals: the total would count frequency a second time (it is
+reported beside). Only customers with an order are scored.
 
 Each score runs from 1 (worst) to RFM_SCORES (best): recent, frequent and high amounts score high. The cut points are
 the quantiles 1/5, 2/5, … of the values, interpolated linearly. A value *at* a cut point counts as below it, so that
