@@ -52,7 +52,7 @@ for name in (*PLACES, "INDEX_PREFIX", "BUSINESS_TIMEZONE", "SCHEDULE"):
 
 # Files that share a server that takes long to start and to fill: one process runs them all.
 SHARE_A_SERVER = (
-    "tests/end_to_end/test_runs_on_",
+    "tests/end_to_end/test_whole_runs_on_",
     "tests/plugins",
     "tests/include/dashboards",
     "tests/include/elastic",

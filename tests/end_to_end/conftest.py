@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,16 +185,17 @@ def look_at_every_dashboard(
     elasticsearch_url: str,
     data: str,
     *,
+    looks: Sequence[Look] = LOOKS,
     empty: Collection[str] = (),
     judged: Collection[Look] = (),
 ) -> None:
-    """Walk over them in every look; in one of them all numbers are held against what is stored.
+    """Walk over them in those looks; in the first all numbers are held against what is stored.
 
     Those in `empty` say why they are. Axe judges the looks in `judged`. The pictures are in test-results/`data`.
     """
     names = []
     with logged_in(browser, url, login, *LOOKS[0]) as page, connect(elasticsearch_url) as client:
-        for name in walk(page, url, SCREENSHOTS / data, empty=empty, judged=judged):
+        for name in walk(page, url, SCREENSHOTS / data, looks=looks, empty=empty, judged=judged):
             names.append(name)
             if name != QUARANTINE and name not in empty:
                 check_drawn(page, read_dashboard(client, dashboard(name)), presses=False)

@@ -327,7 +327,7 @@ def test_the_menu_of_a_narrow_window_by_keyboard(browser: Browser, airflow: Airf
 def test_every_panel_is_drawn(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
     """In one of the looks, every number of it too: in charts, figures, tables and files.
 
-    The other two looks are taken on and judged on the simulated shop (`tests/end_to_end/test_runs_on_data_sets.py`).
+    The other two looks are taken on and judged on the simulated shop (`tests/end_to_end/test_data_sets.py`).
     """
     charts: dict[str, int] = {}
     with connect(elasticsearch_url) as client:

@@ -108,4 +108,5 @@ def test_the_complete_journey(
     assert quarantined() == {"products": {"rows": without_quantity, "by_rule": {"quantity_not_positive": 8_869}}}
 
     empty = {*LONGEST_ON_MANY_LINES, "delivery_analytics"}
-    look_at_every_dashboard(browser, airflow.url, airflow.login, node.url, "completejourney", empty=empty)
+    looks = LOOKS[::2]  # wide and light, narrow and dark
+    look_at_every_dashboard(browser, airflow.url, airflow.login, node.url, "completejourney", looks=looks, empty=empty)
