@@ -27,6 +27,7 @@ import pyarrow.csv
 import configs
 from benchmarks.measure import Case, Outcome
 from benchmarks.staged_shop import extracted, sources
+from include.launch import executor
 from include.quality.conversion import landing_schema
 from include.sources.definition import Source, load_sources
 from include.sources.postgres import read_postgres
@@ -36,6 +37,7 @@ from include.staging.storage import engine
 if TYPE_CHECKING:
     from psycopg import Connection
 
+LIBRARIES = (*executor.LIBRARIES, "airflow.providers.postgres.hooks.postgres", "adbc_driver_postgresql.dbapi")
 OURS = "extract"
 COPY = "bare COPY … TO"
 POLARS, TYPED = "polars, text as it is", "polars, with types"

@@ -15,9 +15,8 @@ from elasticsearch import Elasticsearch
 from playwright.sync_api import Frame, Page
 
 from include.dashboards.boards import read_dashboard
-from include.dashboards.dashboard import dashboards
+from include.dashboards.dashboard import dashboard
 from include.dashboards.sendable import written
-from include.elastic.reports import ALL
 from tests.page_in_browser import shown
 
 LARGE = 100_000  # from here on a tile shows no hundredths
@@ -101,22 +100,15 @@ def check_drawn(frame: Page | Frame, read: Mapping[str, Any], *, presses: bool) 
     return charts
 
 
-def check_every_dimension_value(page: Page, client: Elasticsearch) -> set[str]:
-    """As `check_drawn` of every dashboard, for every value but `all`; the values of which charts were compared.
+def check_dimension_value(page: Page, client: Elasticsearch, name: str, dimension: str) -> int:
+    """As `check_drawn` of that dashboard for that value, which is chosen on the page; it shows another one before.
 
-    The page shows a dashboard. Tables and files that are behind a button stay there.
+    Tables and files that are behind a button stay there.
     """
-    drawn_of: set[str] = set()
-    for one in dashboards():
-        for dimension in read_dashboard(client, one)["dimensions"]:
-            if dimension == ALL:
-                continue
-            with page.expect_response(lambda answer: "dimension=" in answer.url):
-                page.evaluate("hash => { location.hash = hash; }", f"#/{one.name}?dimension={quote(dimension)}")
-            shown(page)
-            if check_drawn(page, read_dashboard(client, one, dimension), presses=False):
-                drawn_of.add(dimension)
-    return drawn_of
+    with page.expect_response(lambda answer: "dimension=" in answer.url):
+        page.evaluate("hash => { location.hash = hash; }", f"#/{name}?dimension={quote(dimension)}")
+    shown(page)
+    return check_drawn(page, read_dashboard(client, dashboard(name), dimension), presses=False)
 
 
 def _check_chart(card: Mapping[str, Any], panel: Mapping[str, Any], where: object) -> None:

@@ -97,9 +97,9 @@ def take_on(page: Page, look: Look) -> None:
 
 
 def check(page: Page, look: Look, name: str, folder: Path, *, is_empty: bool = False, is_judged: bool = True) -> None:
-    """What has to hold of a dashboard in any look; its picture is `folder`/<name>-<width>-<scheme>.png."""
+    """What has to hold of a dashboard in any look; its picture is `folder`/<name>-<width>-<scheme>.jpg."""
     (width, _), scheme = look
-    page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
+    page.screenshot(path=folder / f"{name}-{width}-{scheme}.jpg", type="jpeg", quality=85, full_page=True)
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
     assert (page.locator(".panel").count() == 0) == is_empty
     assert (page.locator("#message .message").count() == 1) == is_empty

@@ -14,6 +14,7 @@ TIMES = {"timestamptz": True, "timestamp": False, "date": False}  # whether it h
 NEWEST_TIMEOUT_SECONDS = 10  # `check` gives up asking for the newest change then: without an index it reads all rows
 UNKNOWN_TYPE = "type {}"  # with its number
 INTEGERS = ("int2", "int4", "int8")
+TEXTS = ("text", "varchar", "bpchar")  # sent as they are, a char(n) with its blanks
 
 
 def type_name(code: int) -> str:

@@ -28,6 +28,7 @@ from include.sources.database_problems import (
 )
 from include.sources.database_types import (
     NEWEST_TIMEOUT_SECONDS,
+    TEXTS,
     TIMES,
     UNKNOWN_TYPE,
     arrow_type,
@@ -215,7 +216,7 @@ def _sent(there: str, wanted: pa.DataType) -> str:
         return "{}::int8"
     if pa.types.is_float64(wanted):
         return "{}::text::float8"  # a float4 as it is written: its own digits, not those of its bits
-    if pa.types.is_temporal(wanted) or pa.types.is_boolean(wanted):
+    if there in TEXTS or pa.types.is_temporal(wanted) or pa.types.is_boolean(wanted):
         return "{}"
     return "{}::text"
 

@@ -42,6 +42,7 @@ from include.sources.database_problems import (
 from include.sources.database_types import (
     INTEGERS,
     NEWEST_TIMEOUT_SECONDS,
+    TEXTS,
     TIMES,
     arrow_type,
     refuse_same_names,
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
     from redshift_connector.cursor import Cursor
 
 SUPER = 4000  # the number of Redshift's type for documents, which the server sends as JSON text
-TEXTS = ("text", "varchar", "bpchar", "super")  # sent as they are
+SENT_AS_THEY_ARE = (*TEXTS, "super")
 REMEDIES = {
     "fetch size": "set REDSHIFT_FETCH_ROWS to no more than it allows, which is 1000 on a single node",
     "cursor data": "set REDSHIFT_UNLOAD_URL to a bucket, or select fewer rows",
@@ -232,7 +233,7 @@ def _select(
     """The needed columns only, under names that every Parquet writer accepts."""
     columns = []
     for number, (column, name) in enumerate(found.items()):
-        as_sent = raw[column] != pa.string() or there[name].type in TEXTS
+        as_sent = raw[column] != pa.string() or there[name].type in SENT_AS_THEY_ARE
         columns.append(f"{_quoted(name) if as_sent else f'CAST({_quoted(name)} AS varchar)'} AS column_{number}")
     conditions = []
     for column, comparison, value in limits:

@@ -49,10 +49,10 @@ def test_a_record_holds_the_median_of_each_fact() -> None:
     assert (found["a"]["facts"], found["b"]["facts"]) == ({"bytes": 8, "x": 0.5}, {"bytes": 7, "x": 0.5})
 
 
-def test_contenders_take_turns_each_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = prepared(extraction.CSV, tmp_path, monkeypatch)
+def test_contenders_take_turns_each_in_a_process_of_its_own(place: Path) -> None:
+    case = extraction_case(extraction.CSV)
     told: list[str] = []
-    found = measured(case, tmp_path, repetitions=2, told=lambda name, *_: told.append(name), around=extraction.around)
+    found = measured(case, place, repetitions=2, told=lambda name, *_: told.append(name), around=extraction.around)
     assert told == [*case.contenders] * 2
     ours, *peers = (found["contenders"][name] for name in case.contenders)
     assert len(peers) == 2
@@ -61,27 +61,33 @@ def test_contenders_take_turns_each_in_a_process_of_its_own(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("name", [extraction.POSTGRES, extraction.WAYS])
-def test_everyone_reads_the_same_rows_of_postgres(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = prepared(name, tmp_path, monkeypatch)
-    with extraction.around(case, tmp_path) as shared:
+def test_everyone_reads_the_same_rows_of_postgres(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = extraction_case(name)
+    monkeypatch.setenv("AIRFLOW_CONN_BENCHMARK", "")  # so that it goes again
+    with extraction.around(case, place) as shared:
         equipped = replace(case, detail=shared)
-        rows = [apart(equipped, contender, tmp_path)[0].rows for contender in case.contenders]
+        rows = [extraction.run(equipped, contender, place).rows for contender in case.contenders]
     assert len(rows) >= 2
     assert min(rows) == max(rows) > TINY * 0.9
 
 
-def prepared(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    for setting in ("STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR"):
-        monkeypatch.setattr(configs, setting, "")  # so that they come back
-    keep_apart(folder)
-    shop(folder, TINY)
+def extraction_case(name: str) -> Case:
     return next(case for case in extraction.cases(TINY) if case.name == name)
 
 
-def test_csv_to_parquet_accounts_for_every_row(tmp_path: Path) -> None:
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a tiny shop, where all that is measured in this process finds its files."""
+    for setting in ("STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR"):
+        monkeypatch.setattr(configs, setting, "")  # so that they come back
+    keep_apart(tmp_path)
+    shop(tmp_path, TINY)
+    return tmp_path
+
+
+def test_csv_to_parquet_accounts_for_every_row(place: Path) -> None:
     (case,) = csv_to_parquet.cases(TINY)
-    found = {name: apart(case, name, tmp_path)[0] for name in case.contenders}
-    ours, polars = (found[name] for name in case.contenders)
+    ours, polars = (csv_to_parquet.run(case, name, place) for name in case.contenders)
     assert ours.rows == polars.rows > TINY
     assert set(ours.facts) == {"extract_seconds", "validate_seconds", "merge_seconds"}
 
@@ -93,9 +99,9 @@ def test_the_shop_that_is_written_has_the_bytes_that_are_copied(tmp_path: Path) 
     assert ours.rows == copied.rows == TINY
 
 
-def test_the_gate_and_great_expectations_alone_judge_the_same_rows(tmp_path: Path) -> None:
+def test_the_gate_and_great_expectations_alone_judge_the_same_rows(place: Path) -> None:
     (case,) = quality_gate.cases(TINY)
-    rows = [apart(case, name, tmp_path)[0].rows for name in (quality_gate.OURS, quality_gate.ALONE)]
+    rows = [quality_gate.run(case, name, place).rows for name in (quality_gate.OURS, quality_gate.ALONE)]
     assert rows[0] == rows[1] > TINY * 0.9
 
 
@@ -153,10 +159,9 @@ def test_n_log_n_has_the_exponent_the_page_says() -> None:
     assert exponent(sizes, [size * np.log(size) for size in sizes]) == pytest.approx(1.07, abs=0.005)
 
 
-def test_all_analyses_together_are_timed_one_by_one(tmp_path: Path) -> None:
-    shop(tmp_path, TINY)
+def test_all_analyses_together_are_timed_one_by_one(place: Path) -> None:
     (case,) = (one for one in analyses.cases(TINY) if one.ours == analyses.EVERY)
-    found = apart(case, analyses.EVERY, tmp_path)[0]
+    found = analyses.run(case, analyses.EVERY, place)
     assert found.rows > TINY * 0.9
     assert set(found.facts) == set(analyses.PEERS)
     assert sum(found.facts.values()) == pytest.approx(found.seconds, abs=0.1)

@@ -14,10 +14,10 @@ from include.elastic.client import connect
 from include.elastic.reports import publish_reports, read_rows, write_report
 from include.schemas.reports import Report
 from tests.airflow_server import AirflowServer
-from tests.drawn_panels import check_drawn
+from tests.drawn_panels import check_dimension_value, check_drawn
 from tests.looks import LOOKS, Look, check, take_on, walk
 from tests.page_in_browser import NARROW, PAGE, SCREENSHOTS, WIDE, logged_in, serious, shown
-from tests.published_reports import AS_OF, EVIL, WRITTEN_AT, remove_reports
+from tests.published_reports import AS_OF, EVIL, REGIONS, WRITTEN_AT, remove_reports
 
 pytestmark = pytest.mark.browser
 
@@ -387,6 +387,19 @@ def test_what_is_opened_stays_when_it_gets_dark(page: Page, airflow: AirflowServ
     expect(card.get_by_label("Text", exact=True)).to_be_focused()
     expect(card.get_by_label("Text", exact=True)).to_have_value("Half of a sent")
     assert card.locator("svg").inner_html() != light
+
+
+def test_every_number_of_a_dimension_value_is_drawn(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
+    """Of every value but `all`, which is looked at above."""
+    drawn_of: set[str] = set()
+    page.goto(f"{airflow.url}/{PAGE}")
+    shown(page)
+    with connect(elasticsearch_url) as client:
+        for one in dashboards():
+            for value in read_dashboard(client, one)["dimensions"]:
+                if value != "all" and check_dimension_value(page, client, one.name, value):
+                    drawn_of.add(value)
+    assert {f"region: {region}" for region in REGIONS} <= drawn_of
 
 
 @pytest.mark.parametrize("what", ["chart", "mark", "figure", "table"])
