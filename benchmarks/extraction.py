@@ -42,6 +42,7 @@ OURS = "extract"
 COPY = "bare COPY … TO"
 POLARS, TYPED = "polars, text as it is", "polars, with types"
 POSTGRES, CSV, WAYS = "from PostgreSQL", "from CSV", "ways to read PostgreSQL"
+LARGEST_FOR_CURSOR = 1_000_000  # beyond, it takes minutes
 ADBC, LINES, CURSOR = "ADBC, binary COPY", "psycopg, COPY of text", "psycopg, server-side cursor"
 SOURCES = """\
 sessions:
@@ -64,7 +65,8 @@ def cases(sessions: int) -> list[Case]:
         Case(**shared, name=name, ours=OURS, contenders=(OURS, *peers), limit=peers[-1])
         for name, peers in ((POSTGRES, (COPY,)), (CSV, (TYPED, POLARS)))
     ]
-    return [*whole, Case(**shared, name=WAYS, ours=ADBC, contenders=(ADBC, LINES, CURSOR))]
+    ways = (ADBC, LINES, *((CURSOR,) if sessions <= LARGEST_FOR_CURSOR else ()))
+    return [*whole, Case(**shared, name=WAYS, ours=ADBC, contenders=ways)]
 
 
 @contextmanager
