@@ -1,9 +1,13 @@
-"""A node for the writers."""
+"""A node for the writers, and a small staged shop for the analyses and their peers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import configs
+from benchmarks.staged_shop import keep_apart, shop, staged
+from include.staging.snapshot import Snapshot
 from tests.servers import elasticsearch_node
 
 
@@ -11,3 +15,14 @@ from tests.servers import elasticsearch_node
 def node_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with elasticsearch_node(tmp_path_factory.mktemp("elasticsearch")) as node:
         yield node.url
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Snapshot]]:
+    folder = tmp_path_factory.mktemp("shop")
+    with pytest.MonkeyPatch.context() as changed:
+        for name in ("STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR"):
+            changed.setattr(configs, name, "")  # so that they come back
+        keep_apart(folder)
+        shop(folder, 3_000)
+        yield folder, staged(folder)

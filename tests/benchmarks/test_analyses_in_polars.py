@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -10,11 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import configs
 from benchmarks import analyses
 from benchmarks.analyses import DIMENSIONS
 from benchmarks.analyses_in_polars import PEERS_OF_ALL
-from benchmarks.staged_shop import keep_apart, shop, staged
 from include import catalogue
 from include.pipeline.analyse import compute
 from include.schemas.reports import SHARED_FIELDS, ReportType
@@ -27,17 +24,6 @@ NOTHING_SET = {"step_window_days", "session_actions", "customer_actions"}
 # They need a model to be fitted.
 REPORTS_LEFT_OUT = {"churn": {"probability_alive"}}
 FIELDS_LEFT_OUT = {("churn", "overdue"): {"mean_probability_alive"}}
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Snapshot]]:
-    folder = tmp_path_factory.mktemp("shop")
-    with pytest.MonkeyPatch.context() as changed:
-        for name in ("STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR"):
-            changed.setattr(configs, name, "")  # so that they come back
-        keep_apart(folder)
-        shop(folder, 3_000)
-        yield folder, staged(folder)
 
 
 def numbers(frame: pd.DataFrame, analysis: str, report_type: ReportType) -> pd.DataFrame:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,7 +16,6 @@ import configs
 from benchmarks import analyses
 from benchmarks.analyses import DIMENSIONS
 from benchmarks.analyses_peers import PEERS, REPORT
-from benchmarks.staged_shop import keep_apart, shop, staged
 from include.pipeline.analyse import compute
 from include.staging.snapshot import Snapshot
 
@@ -40,17 +38,6 @@ VALUES = {
     "promotion_analytics": ["customers", "orders", "revenue", "discount"],
     "product_analytics": ["orders"],
 }
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("shop")
-    with pytest.MonkeyPatch.context() as changed:
-        for name in ("STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR"):
-            changed.setattr(configs, name, "")  # so that they come back
-        keep_apart(folder)
-        shop(folder, 3_000)
-        yield folder, staged(folder)
 
 
 def as_comparable(frame: pd.DataFrame, analysis: str, columns: Sequence[str]) -> pd.DataFrame:

@@ -13,25 +13,13 @@ from benchmarks import machine_learning
 from benchmarks.machine_learning import ESD, FIT, KINDS, LIFETIMES, MOST_SHARE, PERIOD, POINTS, STL
 from benchmarks.machine_learning_peers import SEGMENTS, esd_after_stl, lifetimes_parameters, segment_sizes
 from benchmarks.measure import Case
-from benchmarks.staged_shop import keep_apart, shop, snapshot
 from include.measures.lifetimes_models import fit_orders
 from include.measures.seasonal_esd import seasonal_hybrid_esd
 from include.pipeline.analyse import compute
+from include.staging.snapshot import Snapshot
 from include.staging.storage import storage
 
 SESSIONS = 3_000
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("shop")
-    with pytest.MonkeyPatch.context() as changed:
-        for name in ("STAGING_URL", "TEMPORARY_DIR", "DATA_DOCS_DIR"):
-            changed.setattr(configs, name, "")  # so that they come back
-        keep_apart(folder)
-        shop(folder, SESSIONS)
-        snapshot(folder)
-        yield folder
 
 
 def case_of(name: str) -> Case:
@@ -39,13 +27,13 @@ def case_of(name: str) -> Case:
     return found
 
 
-def test_every_analysis_is_measured(small: Path) -> None:
+def test_every_analysis_is_measured(small: tuple[Path, Snapshot]) -> None:
     names = {"ab_test", "anomaly_detection", "clv_prediction", "customer_segmentation", "delivery_analytics"}
     found = [one for one in machine_learning.cases(SESSIONS) if "analysis" in one.detail]
     assert {one.name for one in found} == names
     for one in found:
         for contender in one.contenders:
-            assert machine_learning.run(one, contender, small).rows > SESSIONS * 0.9
+            assert machine_learning.run(one, contender, small[0]).rows > SESSIONS * 0.9
     assert len(machine_learning.cases(1_000_000)) == len(machine_learning.cases(SESSIONS)) - 1
 
 
@@ -74,8 +62,8 @@ def test_both_find_the_planted_outliers() -> None:
     assert machine_learning.run(case, STL, Path()).facts["outliers"] == len(theirs)
 
 
-def test_scikit_learn_segments_the_same_customers(small: Path) -> None:
-    staged = snapshot(small)
+def test_scikit_learn_segments_the_same_customers(small: tuple[Path, Snapshot]) -> None:
+    _, staged = small
     as_of = staged.newest_complete_day()
     assert as_of is not None
     root = storage(configs.STAGING_URL)
