@@ -29,7 +29,7 @@ def facts(airflow: AirflowServer, tmp_path_factory: pytest.TempPathFactory) -> F
     """What every contender told, each in a process of its own."""
     found = {}
     (case,) = page_load.cases(1_000)
-    served = replace(case, detail={**case.detail, "loads": 1, "url": airflow.url, "password": airflow.login[1]})
+    served = replace(case, detail={**case.detail, "url": airflow.url, "password": airflow.login[1]})
     for contender in case.contenders:
         outcome, peak_mb = apart(served, contender, tmp_path_factory.mktemp("page"))
         assert outcome.seconds == outcome.facts["largest_contentful_paint_ms"] / 1_000
