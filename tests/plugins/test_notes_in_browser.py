@@ -200,7 +200,7 @@ def test_a_note_is_pinned_by_keyboard(
         page.goto(f"{airflow.url}/{PAGE}#/descriptive_statistics")
         shown(page)
         expect(card.locator(".notes li")).to_have_count(1)
-        page.wait_for_function("document.querySelectorAll('.panel .chart').length > 0")
+        page.wait_for_function("() => document.querySelectorAll('.panel .chart').length > 0")
         for panel in (WEEKLY_ORDERS, DAILY_ORDERS):
             page.wait_for_function("id => document.querySelector(`[data-panel-id='${id}']`)?.view", arg=panel)
             assert marks(page, panel) == [["1", f"1. Radio spot ({USER})"]]

@@ -53,7 +53,7 @@ def test_the_numbers_are_those_of_elasticsearch(page: Page, airflow: AirflowServ
     with page.expect_response(lambda answer: "dimension=region" in answer.url):
         page.locator("#dimension").select_option("region: North")
     shown(page)
-    page.wait_for_function("document.querySelectorAll('.panel').length > 0")
+    page.wait_for_function("() => document.querySelectorAll('.panel').length > 0")
     of_north = [(row["x"], row["value"]) for row in drawn(page, WEEKLY_ORDERS)]
     assert of_north == stored(elasticsearch_url, "region: North", "orders")
     assert of_north != of_all
@@ -381,7 +381,7 @@ def test_what_is_opened_stays_when_it_gets_dark(page: Page, airflow: AirflowServ
     card.get_by_label("Text", exact=True).fill("Half of a sent")
     light = card.locator("svg").inner_html()
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    page.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
     shown(page)
     expect(card.locator("tbody tr").first).to_be_visible()
     expect(card.get_by_label("Text", exact=True)).to_be_focused()
