@@ -40,7 +40,7 @@ def cases(sessions: int) -> list[Case]:
             name=f"{analysis}, {len(dimensions)} dimension columns",
             contenders=(
                 OURS,
-                *((ALL_REPORTS,) if analysis in PEERS_OF_ALL else ()),
+                ALL_REPORTS,
                 ONE_IN_POLARS,
                 *((ONE_IN_PANDAS,) if sessions <= LARGEST_FOR_PANDAS else ()),
             ),

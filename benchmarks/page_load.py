@@ -63,7 +63,7 @@ def cases(sessions: int) -> list[Case]:
             unit="requests",
             ours=OURS,
             contenders=CONTENDERS,
-            detail={"facts_of_all": True, "loads": LOADS},
+            detail={"facts_of_all": True},
         )
     ]
 
@@ -85,8 +85,7 @@ def run(case: Case, contender: str, folder: Path) -> Outcome:
         with logged_in(browser, product, WIDE, "light") as page:
             page.add_init_script(WATCH)
             # The first load fills the browser's cache, and what the server makes when it is asked first.
-            is_cold = not contender.endswith(AGAIN)
-            loads = [load(page, address, is_cold=is_cold) for _ in range(1 + case.detail["loads"])][1:]
+            loads = [load(page, address, is_cold=not contender.endswith(AGAIN)) for _ in range(LOADS + 1)][1:]
         browser.close()
     facts = {name: round(median(one[name] for one in loads)) for name in loads[0]}
     return Outcome(facts["largest_contentful_paint_ms"] / 1_000, facts["requests"], facts)

@@ -258,9 +258,10 @@ def _raw_batch(
     columns = received.columns if received else [pa.array([], kind) for kind in types.values()]
     numbers, malformed = np.arange(first, first + len(columns[0])), []
     if decodes:
-        is_text = np.logical_and.reduce([_is_text(column) for column in columns])
+        sent = [column.cast(pa.binary()) for column in columns]
+        is_text = np.logical_and.reduce([_is_text(column) for column in sent])
         for place in np.flatnonzero(~is_text).tolist():
-            values = [(column[place].as_py() or b"").decode(errors="replace") for column in map(_bytes, columns)]
+            values = [(column[place].as_py() or b"").decode(errors="replace") for column in sent]
             malformed.append(MalformedRow(first + place, ",".join(values)[:MALFORMED_TEXT_CHARACTERS], NOT_VALID_TEXT))
         columns = [column.filter(pa.array(is_text)) for column in columns]
         numbers = numbers[is_text]
@@ -269,17 +270,13 @@ def _raw_batch(
     return RawBatch(rows, file, tuple(malformed))
 
 
-def _bytes(column: pa.Array) -> pa.Array:
-    return column.cast(pa.binary())
-
-
-def _is_text(column: pa.Array) -> npt.NDArray[np.bool_]:
+def _is_text(column: pa.BinaryArray) -> npt.NDArray[np.bool_]:
     """Of each value, whether its bytes are UTF-8; the driver does not look."""
     found = np.full(len(column), True)
     try:
-        _bytes(column).cast(pa.string())
+        column.cast(pa.string())
     except pa.ArrowInvalid:
-        for place, value in enumerate(_bytes(column).to_pylist()):
+        for place, value in enumerate(column.to_pylist()):
             try:
                 (value or b"").decode()
             except UnicodeDecodeError:
