@@ -60,15 +60,16 @@ def walk(
     url: str,
     folder: Path,
     *,
-    looks: Sequence[Look] = LOOKS,
+    looks: Sequence[Look],
     empty: Collection[str] = (),
-    judged: Collection[Look] = LOOKS,
+    judged: bool = True,
 ) -> Iterator[str]:
-    """Each dashboard's name while it is wide and light, after it was checked; it is checked in the other `looks` too.
+    """Each dashboard's name while it has the first of `looks`, after it was checked; it is checked in the others too.
 
-    Every look leaves a picture in `folder`. Those in `empty` say why they have no panels. Axe judges the looks in
-    `judged`. The page begins wide and light, the first of `looks`.
+    Every look leaves a picture in `folder`. Those in `empty` say why they have no panels. Axe judges all looks, if
+    `judged`. The page begins in the first of `looks`.
     """
+    first = looks[0]
     page.goto(f"{url}/{PAGE}")
     shown(page)
     for address in page.eval_on_selector_all('#tabs a[href^="#"]', "links => links.map(link => link.hash)"):
@@ -77,8 +78,8 @@ def walk(
         page.wait_for_function("hash => document.querySelector('#tabs a[aria-current]')?.hash === hash", arg=address)
         for look in looks:
             take_on(page, look)
-            check(page, look, name, folder, is_empty=name in empty, is_judged=look in judged)
-            if look == LOOKS[0]:
+            check(page, look, name, folder, is_empty=name in empty, is_judged=judged)
+            if look == first:
                 yield name
         looks = looks[::-1]  # the next one is opened in the look that this one has now
 

@@ -54,6 +54,8 @@ def airflow_environment(
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        # A task's process that takes some milliseconds to end is looked at again this many seconds later, 5 by default.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "SOURCES_FILE": str(sources_file),
         "VAR_DIR": str(var_dir),
         "PROGRESS_DIR": str(var_dir / "progress"),

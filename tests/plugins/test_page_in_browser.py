@@ -61,6 +61,7 @@ def test_the_numbers_are_those_of_elasticsearch(page: Page, airflow: AirflowServ
 
 
 def test_inside_the_airflow_ui(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
+    page.goto(airflow.url)
     page.get_by_role("link", name="Customer Analytics").click()
     frame = page.wait_for_selector("iframe").content_frame()
     assert frame is not None
