@@ -1,5 +1,6 @@
 """One contender in a process of its own: `python -m benchmarks.contender ASKED ANSWER_FILE`, called by `measure`."""
 
+import gc
 import json
 import sys
 from dataclasses import asdict
@@ -19,6 +20,9 @@ def main() -> int:
     if asked["contender"] in (case.ours, *case.also_ours):
         for name in getattr(family, "LIBRARIES", LIBRARIES):
             import_module(name)
+        # Airflow forks tasks with all that frozen: no collection of garbage looks through it.
+        gc.collect()
+        gc.freeze()
         catalogue.analyses()  # a task has read them with its DAG
     outcome = family.run(case, asked["contender"], Path(asked["folder"]))
     Path(sys.argv[2]).write_text(json.dumps(asdict(outcome)), encoding="utf-8")

@@ -3,18 +3,26 @@
 The home is set before anything imports airflow: no test reads or writes a person's own.
 """
 
+from __future__ import annotations
+
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.loop_of_the_browser import without_the_loop_of_the_browser
+
+if TYPE_CHECKING:
+    from include.elastic.node import EmbeddedNode
+    from tests.published_reports import Published
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS = [
@@ -50,13 +58,14 @@ for name in (*PLACES, "INDEX_PREFIX", "BUSINESS_TIMEZONE", "SCHEDULE"):
     os.environ.pop(name, None)
 
 
-# Files that share a server that takes long to start and to fill: one process runs them all.
-SHARE_A_SERVER = (
-    "tests/end_to_end/test_whole_runs_on_",
-    "tests/plugins",
-    "tests/include/dashboards",
-    "tests/include/elastic",
-)
+# Files that share what takes long to start and to fill: one process runs them all.
+SHARED = {
+    "tests/end_to_end/test_whole_runs_on_": "an Airflow home",
+    "tests/plugins": "published reports",
+    "tests/include/dashboards": "published reports",
+    "tests/include/elastic": "a node",
+    "tests/include/pipeline": "a node",
+}
 # The longest come first, so that no process is left alone with one of them at the end.
 LONGEST_FIRST = ("tests/end_to_end", "tests/plugins", "tests/deploy", "tests/contract", "tests/include/dashboards")
 
@@ -66,7 +75,7 @@ class FilesTogether(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return next(filter(file.startswith, SHARE_A_SERVER), file)
+        return next((shared for start, shared in SHARED.items() if file.startswith(start)), file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesTogether:
@@ -77,9 +86,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST_FIRST])
 
 
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays; the collector of garbage need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_unconfigure() -> None:
     """In every process that read this file, the one that only hands out the tests among them."""
     shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedNode]:
+    """An Elasticsearch for every file of the process. Who uses it has a prefix of its own, or empties it first."""
+    from tests.servers import elasticsearch_node
+
+    with elasticsearch_node(tmp_path_factory.mktemp("elasticsearch")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+    """An Elasticsearch with the sessions, customers and reports of a made-up shop."""
+    from tests.published_reports import published_reports
+
+    with published_reports(tmp_path_factory.mktemp("published")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

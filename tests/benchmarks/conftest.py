@@ -1,4 +1,4 @@
-"""A node for the writers, and a small staged shop for the analyses and their peers."""
+"""A small staged shop for the analyses and their peers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +8,6 @@ import pytest
 import configs
 from benchmarks.staged_shop import keep_apart, shop, staged
 from include.staging.snapshot import Snapshot
-from tests.servers import elasticsearch_node
-
-
-@pytest.fixture(scope="module")
-def node_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with elasticsearch_node(tmp_path_factory.mktemp("elasticsearch")) as node:
-        yield node.url
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from benchmarks.measure import Case, MeasurementFailed, MemorySampler, Outcome, 
 from benchmarks.pipeline import seconds_covered
 from benchmarks.scaling import exponent, scaling
 from benchmarks.staged_shop import keep_apart, shop
+from include.elastic.node import EmbeddedNode
 
 TINY = 2_000
 
@@ -135,9 +136,9 @@ def test_memory_counts_the_whole_tree() -> None:
 
 
 @pytest.mark.parametrize("contender", bulk.CONTENDERS)
-def test_every_writer_indexes_every_document(contender: str, node_url: str, tmp_path: Path) -> None:
+def test_every_writer_indexes_every_document(contender: str, shared_node: EmbeddedNode, tmp_path: Path) -> None:
     plain, _ = bulk.cases(500)
-    case = Case(**{**vars(plain), "detail": {"url": node_url}})
+    case = Case(**{**vars(plain), "detail": {"url": shared_node.url}})
     assert bulk.run(case, contender, tmp_path).rows == 500
 
 

@@ -31,7 +31,7 @@ from tests.drawn_panels import check_drawn
 from tests.looks import Look, walk
 from tests.loop_of_the_browser import without_the_loop_of_the_browser
 from tests.page_in_browser import SCREENSHOTS, logged_in
-from tests.servers import elasticsearch_node, free_port
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_TO_FINISH = 420
@@ -131,12 +131,6 @@ def make_run(var_dir: Path, *arguments: str, **settings: str) -> Iterator[MakeRu
 def metadata_database() -> None:
     """Airflow's own database, in the scratch home of the tests."""
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, env=os.environ)
-
-
-@pytest.fixture(scope="session")
-def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedNode]:
-    with elasticsearch_node(tmp_path_factory.mktemp("node")) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

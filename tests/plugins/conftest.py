@@ -13,17 +13,16 @@ from include.pipeline.quarantine import index_run
 from include.quality.quarantine import QuarantineWriter, Quarantining
 from include.staging.storage import storage
 from tests.airflow_server import USER, AirflowServer, airflow_api_server
-from tests.published_reports import EVIL, published_reports
+from tests.published_reports import EVIL, Published
 
 NEWEST_RUN, CLEAN_RUN = "manual__2", "manual__1"
 READER = "reader"  # may see the page, but write nothing
 
 
 @pytest.fixture(scope="session")
-def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with published_reports(tmp_path_factory.mktemp("elasticsearch")) as published:
-        index_quarantines(published.url, tmp_path_factory.mktemp("staging"))
-        yield published.url
+def elasticsearch_url(published: Published, tmp_path_factory: pytest.TempPathFactory) -> str:
+    index_quarantines(published.url, tmp_path_factory.mktemp("staging"))
+    return published.url
 
 
 def index_quarantines(url: str, folder: Path) -> None:

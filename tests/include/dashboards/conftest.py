@@ -7,13 +7,7 @@ from elasticsearch import Elasticsearch
 
 from include.dashboards.notes import NOTES, ensure_notes
 from include.elastic.client import connect, index_name
-from tests.published_reports import Published, published_reports
-
-
-@pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
-    with published_reports(tmp_path_factory.mktemp("elasticsearch")) as published:
-        yield published
+from tests.published_reports import Published
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from elasticsearch import Elasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import configs
 from include.dashboards.notes import (
     EVERY,
     NOTES,
@@ -27,7 +28,7 @@ from include.dashboards.notes import (
 from include.elastic.client import connect, index_name
 from include.elastic.indexes import begin_refresh, finish_refresh
 from include.schemas.indexes import orders_mapping
-from tests.servers import elasticsearch_node
+from tests.published_reports import Published
 
 NOW = datetime(2024, 5, 30, 12, tzinfo=UTC)
 WEEKLY = "descriptive_statistics.activity.2"
@@ -36,10 +37,11 @@ CONTENT = Content(**GIVEN)
 
 
 @pytest.fixture(scope="module")
-def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A node without reports: notes need none."""
-    with elasticsearch_node(tmp_path_factory.mktemp("elasticsearch")) as node:
-        yield node.url
+def elasticsearch_url(published: Published) -> Iterator[str]:
+    """Names without reports: notes need none."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(configs, "INDEX_PREFIX", "without-reports-")
+        yield published.url
 
 
 @pytest.fixture

@@ -126,11 +126,11 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.contract
 def test_https_with_own_authority_without_verification_and_refused(
-    node: EmbeddedNode, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    shared_node: EmbeddedNode, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
-    with faulty_proxy(node.url, tls=context) as proxy:
+    with faulty_proxy(shared_node.url, tls=context) as proxy:
         for extra in ({"ca_certs": str(certificate[0])}, {"verify_certs": False}):
             set_connection(monkeypatch, proxy.url, extra=json.dumps(extra))
             with connect() as client:

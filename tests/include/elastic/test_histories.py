@@ -47,7 +47,7 @@ HISTORY = st.lists(st.tuples(CHANGES, RUNS, st.integers(0, 40), st.integers(1, 2
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=HISTORY)
 def test_any_history_ends_where_one_load_of_everything_does(
-    history: list[Any], tmp_path_factory: pytest.TempPathFactory, node: EmbeddedNode, client: Elasticsearch
+    history: list[Any], tmp_path_factory: pytest.TempPathFactory, shared_node: EmbeddedNode, client: Elasticsearch
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(configs, "LOOKBACK_DAYS", 3)
@@ -78,12 +78,12 @@ def test_any_history_ends_where_one_load_of_everything_does(
                 shop.load(run, partial(indexed, client, run, kind))
         last = replace(BY_HAND, run_id="last")
         shop.load(last, partial(indexed, client, last, "run"))
-        found = shop.staged(), shop.lines(), held(node)
+        found = shop.staged(), shop.lines(), held(shared_node)
         monkeypatch.setattr(configs, "STAGING_URL", str(shop.folder / "at once"))
         monkeypatch.setattr(configs, "INDEX_PREFIX", f"{configs.INDEX_PREFIX}at-once-")
         whole = replace(BY_HAND, run_id="at once", full_refresh=True)
         shop.load(whole, partial(indexed, client, whole, "run"))
-        assert found == (shop.staged(), shop.lines(), held(node))
+        assert found == (shop.staged(), shop.lines(), held(shared_node))
         assert len(found[2][0]) == len(rows)
         client.indices.delete(index=[*client.indices.get(index=f"{own}*")])
 

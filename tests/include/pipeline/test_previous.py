@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from elasticsearch import Elasticsearch
 
-import configs
 from include import catalogue
 from include.elastic.client import connect, index_name
 from include.elastic.indexes import ensure_reports
@@ -19,20 +18,16 @@ from include.elastic.reports import publish_reports, read_rows
 from include.pipeline.analyse import compute, previous_rows, write
 from include.pipeline.run import Run
 from include.staging.tables import Tables, tables_from_frames
-from tests.servers import elasticsearch_node
 
 FIRST = date(2024, 3, 1)
 NAMES = ("clv_prediction", "customer_segmentation")
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elasticsearch]:
-    with elasticsearch_node(tmp_path_factory.mktemp("elasticsearch")) as node, pytest.MonkeyPatch.context() as changed:
-        changed.setattr(configs, "ELASTICSEARCH_URL", node.url)
-        changed.setattr(configs, "NUMBER_OF_SHARDS", 1)
-        with connect() as connected:
-            ensure_reports(connected, {name: catalogue.analysis(name).module.FIELDS for name in NAMES})
-            yield connected
+def client(node_url: str) -> Iterator[Elasticsearch]:
+    with connect(node_url) as connected:
+        ensure_reports(connected, {name: catalogue.analysis(name).module.FIELDS for name in NAMES})
+        yield connected
 
 
 def shop(later_amount: float) -> Tables:

@@ -1,6 +1,5 @@
 """The reports of the runs in a real Elasticsearch, from records on staging: ending a run again changes nothing."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 import configs
 from include import catalogue
-from include.elastic.client import connect
+from include.elastic.client import connect, index_name
 from include.elastic.indexes import ensure_reports
 from include.elastic.reports import publish_reports, read_rows
 from include.pipeline.record import recorded
@@ -18,7 +17,6 @@ from include.pipeline.run_reports import write_run_reports
 from include.problem import Problem
 from tests.checksums import documents
 from tests.runs import context_of
-from tests.servers import elasticsearch_node
 
 SUMMARY = {
     "as_of": "2024-12-31",
@@ -27,12 +25,6 @@ SUMMARY = {
     "reports": 1,
     "report_rows": 7,
 }
-
-
-@pytest.fixture(scope="module")
-def node_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with elasticsearch_node(tmp_path_factory.mktemp("node")) as node:
-        yield node.url
 
 
 def end_the_run(run_id: str) -> None:
@@ -48,7 +40,6 @@ def end_the_run(run_id: str) -> None:
 def test_the_history_is_told_and_told_again_the_same(
     node_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(configs, "ELASTICSEARCH_URL", node_url)
     monkeypatch.setattr(configs, "STAGING_URL", str(tmp_path))
     client = connect()
     ensure_reports(client, {one.name: one.module.FIELDS for one in catalogue.reporting()})
@@ -65,6 +56,6 @@ def test_the_history_is_told_and_told_again_the_same(
     assert {one["task"] for one in read_rows(client, "runs", "tasks") if one["is_newest_run"]} == {
         "check", "exploratory.rfm",
     }  # fmt: skip
-    once = documents(node_url, "reports")
+    once = documents(node_url, index_name("reports"))
     end_the_run("good")
-    assert documents(node_url, "reports") == once
+    assert documents(node_url, index_name("reports")) == once

@@ -28,7 +28,7 @@ from include.pipeline.run import run_folder
 from include.pipeline.sendable_report import SENT, latest_report, reports_folder, write_report
 from tests.published_reports import AS_OF, RUN_ID, WRITTEN_AT, shop
 from tests.runs import context_of
-from tests.servers import elasticsearch_node, free_port
+from tests.servers import free_port
 
 ANALYSIS = "descriptive_statistics"
 CONTEXT = context_of("write_report")
@@ -36,28 +36,27 @@ PUBLISHED = {"as_of": AS_OF.isoformat()}
 
 
 @pytest.fixture(scope="module")
-def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def elasticsearch_url(node_url: str) -> str:
     """A node that holds the reports of one analysis, whose key figures the overview shows."""
-    with elasticsearch_node(tmp_path_factory.mktemp("elasticsearch")) as node:
-        tables = shop()
-        with connect(node.url) as client:
-            ensure_reports(client, {one.name: getattr(one.module, "FIELDS", {}) for one in catalogue.reporting()})
-            module = catalogue.analysis(ANALYSIS).module
-            reports = getattr(module, ANALYSIS)(tables, as_of=AS_OF, **module.SETTINGS)
-            for report_type in module.REPORTS:
-                write_one(
-                    client,
-                    ANALYSIS,
-                    report_type,
-                    reports[report_type.type],
-                    report_date=AS_OF,
-                    run_id=RUN_ID,
-                    written_at=WRITTEN_AT,
-                    parameters=module.SETTINGS,
-                    fields=getattr(module, "FIELDS", {}),
-                )
-            publish_reports(client)
-        yield node.url
+    tables = shop()
+    with connect(node_url) as client:
+        ensure_reports(client, {one.name: getattr(one.module, "FIELDS", {}) for one in catalogue.reporting()})
+        module = catalogue.analysis(ANALYSIS).module
+        reports = getattr(module, ANALYSIS)(tables, as_of=AS_OF, **module.SETTINGS)
+        for report_type in module.REPORTS:
+            write_one(
+                client,
+                ANALYSIS,
+                report_type,
+                reports[report_type.type],
+                report_date=AS_OF,
+                run_id=RUN_ID,
+                written_at=WRITTEN_AT,
+                parameters=module.SETTINGS,
+                fields=getattr(module, "FIELDS", {}),
+            )
+        publish_reports(client)
+    return node_url
 
 
 @dataclass
