@@ -296,8 +296,10 @@ def funnels(
     session_steps = ("session", *actions, "purchase")
     columns = [ACTION_PREFIX + action for action in actions]
     seen = observed(tables, as_of=as_of, top_values=top_values, also=columns)
-    with held(_sessions(seen, columns, tables.time_zone)) as sessions:
-        table = by_dimension(sessions, tables.dimensions)
+    visits = _sessions(seen, columns, tables.time_zone)
+    # Counted before they are repeated for each dimension column.
+    with held(_counted(visits, [CODE + name for name in seen.dimensions], session_steps)) as counted:
+        table = by_dimension(counted, tables.dimensions)
         session_rows = _per_period(table, session_steps, tables, as_of, as_of_day=day_number(as_of))
     sessions_at = session_rows.rename(columns={"reached": "sessions"})
 
@@ -311,7 +313,8 @@ def funnels(
     with ExitStack() as stack:
         journey = Journey(tables, seen, windows, actions, stack)
         table = stack.enter_context(held(journey.by_dimension()))
-        customers_at = _per_period(table, journey.steps, tables, as_of, as_of_day=day_number(as_of) - window_days)
+        each = table.mutate(entered=1)
+        customers_at = _per_period(each, journey.steps, tables, as_of, as_of_day=day_number(as_of) - window_days)
         customers_at = customers_at.rename(columns={"reached": "customers"})
         conversion = _conversion(table, journey, confidence_level)
         for name in of_customers:
@@ -374,7 +377,7 @@ def _unknown(setting: str, names: list[str], where: str, known: tuple[str, ...])
 
 
 def _sessions(seen: Observed, columns: list[str], zone: str) -> ir.Table:
-    """Sessions with day, week, month, hour, `depth` (the steps made in order) and `did_<step number>`."""
+    """Sessions with day, week, month, hour, `depth` (the steps made in order), `did_<step number>` and `entered`, 1."""
     sessions = seen.sessions
     did: list[Any] = [ibis.literal(True)]
     in_order: list[Any] = [ibis.literal(True)]
@@ -399,8 +402,17 @@ def _sessions(seen: Observed, columns: list[str], zone: str) -> ir.Table:
         hour=sessions.hour.cast("int32"),
         depth=_depth(in_order),
         in_progress=ibis.literal(False),
+        entered=1,
         **{f"did_{number}": one for number, one in enumerate(did, start=1)},
     )
+
+
+def _counted(table: ir.Table, belongs: list[str], steps: tuple[str, ...]) -> ir.Table:
+    """Rows that differ in nothing but their number as one: `entered` and `did_<step number>` are sums."""
+    sums = {
+        name: table[name].sum().cast("int64") for name in ("entered", *(f"did_{one + 1}" for one in range(len(steps))))
+    }
+    return table.group_by([*belongs, *GRANULARITIES, "hour", "depth", "in_progress"]).agg(**sums)
 
 
 def _depth(in_order: list[Any]) -> Any:
@@ -569,15 +581,12 @@ def _per_period(
 ) -> pd.DataFrame:
     """One row per dimension, granularity, period (or hour) and step: reached, entered, previous, in_progress, ….
 
-    Periods that end by the day `as_of_day` are complete. `place` orders the periods.
+    A row of `table` stands for `entered` sessions or customers. Periods that end by the day `as_of_day` are complete.
+    `place` orders the periods.
     """
     every = range(1, len(steps) + 1)
-    keys = ["dimension", "day", "week", "month", "hour", "depth", "in_progress"]
-    counted = table.group_by(keys).agg(
-        entered=table.count(), **{f"did_{number}": table[f"did_{number}"].sum() for number in every}
-    )
     parts: list[pd.DataFrame] = []
-    with held(counted) as few:
+    with held(_counted(table, ["dimension"], steps)) as few:
         measures: dict[str, Any] = {}
         for number in every:
             measures[f"reached_{number}"] = ibis.ifelse(few.depth >= number, few.entered, 0)

@@ -108,34 +108,36 @@ def test_what_the_node_cannot_reach_is_kept_elsewhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.contract
-def test_a_busy_port_is_named(node: EmbeddedNode) -> None:
+def test_a_busy_port_is_named(shared_node: EmbeddedNode) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        second = EmbeddedNode(node.home, node.java, folder=node.folder.parent / "second", port=port, heap_mb=128)
+        second = EmbeddedNode(
+            shared_node.home, shared_node.java, folder=shared_node.folder.parent / "second", port=port, heap_mb=128
+        )
         with pytest.raises(NodeProblem, match=f"Port {port} is in use.*ELASTICSEARCH_PORT"):
             second.start()
 
 
 @pytest.mark.contract
-def test_the_same_data_are_not_opened_twice(node: EmbeddedNode) -> None:
-    second = EmbeddedNode(node.home, node.java, folder=node.folder, port=0, heap_mb=128)
+def test_the_same_data_are_not_opened_twice(shared_node: EmbeddedNode) -> None:
+    second = EmbeddedNode(shared_node.home, shared_node.java, folder=shared_node.folder, port=0, heap_mb=128)
     with pytest.raises(NodeProblem, match=f"already running, started by process {os.getpid()}; stop that first"):
         second.start()
 
 
 @pytest.mark.contract
-def test_a_failed_start_says_why_and_leaves_nothing_running(node: EmbeddedNode) -> None:
+def test_a_failed_start_says_why_and_leaves_nothing_running(shared_node: EmbeddedNode) -> None:
     def starts(heap_mb: int) -> EmbeddedNode:
-        failing = EmbeddedNode(node.home, node.java, folder=folder, port=0, heap_mb=heap_mb)
+        failing = EmbeddedNode(shared_node.home, shared_node.java, folder=folder, port=0, heap_mb=heap_mb)
         with pytest.raises(NodeProblem) as raised:
             failing.start()
         said.append(str(raised.value))
         return failing
 
     said: list[str] = []
-    folder = node.folder.parent / "failing"
+    folder = shared_node.folder.parent / "failing"
     in_the_way = folder / "data" / "node.lock"
     in_the_way.mkdir(parents=True)
     assert starts(heap_mb=256).process is None
