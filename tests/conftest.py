@@ -94,6 +94,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure() -> None:
     """In every process that read this file, the one that only hands out the tests among them."""
+    gc.unfreeze()  # DuckDB complains of what is left at the end
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 

@@ -105,6 +105,7 @@ NARROW_PIXELS = 260  # the width of a chart on a telephone
 LINE_LETTERS, LINE_PIXELS = 26, 12  # of a name beside its bar that takes two lines
 TWO_LINES = 2 * LINE_PIXELS + 6
 FEW_BARS = 4  # so few stand apart
+FEW_UNITS = 2  # up to so many, each has its tick
 NAMES_STANDING = 14  # so many names have room below standing bars on a telephone
 LABEL_STANDING = 14  # bars of names with more letters than this lie down
 
@@ -500,15 +501,20 @@ class _Chart:
         return "%b %Y" if are_months else "%d %b %Y"
 
     def y_encoding(self, *, stack: str | None = None) -> Spec:
-        axis = {"title": self.y_title, "format": self.short_format, **self._whole_ticks()}
+        axis = {"title": self.y_title, "format": self.short_format, **self._whole_ticks(stack)}
         encoding: Spec = {"field": "value", "type": "quantitative", "axis": axis, "stack": stack}
         if all(row["value"] in (0, None) for row in self.drawn):
             encoding["scale"] = {"domain": [0, 1]}  # else zero would float in the middle
         return encoding
 
-    def _whole_ticks(self) -> Spec:
-        whole = all(self.fields[name].type == "long" for name in self.value_names)
-        return {"tickMinStep": 1} if whole else {}
+    def _whole_ticks(self, stack: str | None) -> Spec:
+        if not all(self.fields[name].type == "long" for name in self.value_names):
+            return {}
+        numbers = [row["value"] or 0 for row in self.drawn]
+        # Up to so few Vega puts halves between them all the same. How high a stack is, is not known here.
+        if stack is None and min(numbers, default=0) >= 0 and 0 < max(numbers, default=0) <= FEW_UNITS:
+            return {"values": list(range(int(max(numbers)) + 1))}
+        return {"tickMinStep": 1}
 
     def color_encoding(self) -> Spec:
         if not self.is_split:
@@ -675,7 +681,8 @@ def _bar(chart: _Chart) -> Spec:
         axis["labelOverlap"] = False  # Vega would leave out every other name, which nobody can guess
     across = {"x": {"field": "label", "type": "ordinal", "sort": None, "axis": axis}}
     if len(labels) <= FEW_BARS:
-        across["x"]["scale"] = {"paddingInner": 0.5, "paddingOuter": 0.25}  # else three bars would fill the card
+        # As wide as those of one more than a few: else three bars would fill the card, and one alone half of it.
+        across["x"]["scale"] = {"paddingInner": 0.5, "paddingOuter": (FEW_BARS + 1 - len(labels)) / 2}
     if side_by_side:
         across["xOffset"] = side_by_side
     upright = {"y": _within_reach(chart, chart.y_encoding(stack=stack))}
@@ -833,6 +840,7 @@ def _heatmap(chart: _Chart) -> Spec:
         "format": chart.short_format,
         "gradientLength": {"expr": "max(60, min(160, width - 10))"},
         "direction": "horizontal",
+        "labelSeparation": 8,
     }
     cells: Spec = {
         "mark": {"type": "rect"},

@@ -263,6 +263,13 @@ def test_what_a_report_has_not_is_told_beside_what_others_have(client: Elasticse
     assert reasons == {"source_health": "", "runs": "This report is not broken down by region: North; choose `all`."}
 
 
+def test_a_report_without_rows_is_empty_for_the_reason_that_it_tells(read: dict[str, dict[str, Any]]) -> None:
+    reasons = {panel["id"]: panel["reason"] for panel in read["ab_test"]["panels"]}
+    said = "Skipped: AB_TEST_GROUP_COLUMN names no column that assigns customers to groups."
+    assert reasons["ab_test.experiment.1"] == said
+    assert reasons["ab_test.promotion.1"] == ""
+
+
 @every_dashboard
 def test_an_unknown_dimension_value(client: Elasticsearch, shown: Dashboard) -> None:
     with pytest.raises(UnknownDimension, match="'region: Atlantis'") as raised:

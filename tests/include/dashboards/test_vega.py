@@ -332,6 +332,15 @@ def test_few_bars_do_not_fill_the_card() -> None:
     assert widest(8) > 500 / 8 * 0.6
 
 
+@pytest.mark.parametrize("most", [1, 2, 3, 6])
+def test_what_is_counted_has_no_halves_on_its_axis(most: int) -> None:
+    rows = [{"segment": name, "customers": number} for name, number in (("a", most), ("b", 0))]
+    drawn = svg(draw(panel(mark="bar", x="segment", y="customers"), rows, FIELDS))
+    ticks = re.findall(r">(\d+(?:\.\d+)?)</text>", drawn)
+    assert {"0", str(most)} <= set(ticks)
+    assert not [tick for tick in ticks if "." in tick]
+
+
 def test_every_bar_has_its_name_on_a_telephone() -> None:
     names = [f"segment {number}" for number in range(1, NAMES_STANDING + 1)]
     spec = draw(panel(mark="bar", x="segment"), [{"segment": name, "orders": 1} for name in names], FIELDS).spec
