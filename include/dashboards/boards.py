@@ -260,6 +260,8 @@ def _reason(when_empty: str, drawing: Drawing, header: Row | None, dimension: st
         return drawing.reason
     if header["rows"] and dimension not in header["dimension"]:
         return f"This report is not broken down by {dimension}; choose `all`."
+    if when_empty:
+        return when_empty
     if not header["rows"] and header.get("warnings"):
         return " ".join(header["warnings"])  # such as a source that it needs
-    return when_empty or "The report has no rows here: nothing of the kind had happened by the report date."
+    return "The report has no rows here: nothing of the kind had happened by the report date."

@@ -266,7 +266,7 @@ def test_what_a_report_has_not_is_told_beside_what_others_have(client: Elasticse
 def test_a_report_without_rows_is_empty_for_the_reason_that_it_tells(read: dict[str, dict[str, Any]]) -> None:
     reasons = {panel["id"]: panel["reason"] for panel in read["ab_test"]["panels"]}
     said = "Skipped: AB_TEST_GROUP_COLUMN names no column that assigns customers to groups."
-    assert reasons["ab_test.experiment.1"] == said
+    assert reasons["ab_test.experiment.1"] == f"There is nothing to report up to {AS_OF}. {said}"
     assert reasons["ab_test.promotion.1"] == ""
 
 
