@@ -60,16 +60,15 @@ def walk(
     url: str,
     folder: Path,
     *,
-    looks: Sequence[Look],
+    looks: Sequence[Look] = LOOKS,
     empty: Collection[str] = (),
-    judged: bool = True,
+    judged: Collection[Look] = LOOKS,
 ) -> Iterator[str]:
-    """Each dashboard's name while it has the first of `looks`, after it was checked; it is checked in the others too.
+    """Each dashboard's name while it is wide and light, after it was checked; it is checked in the other `looks` too.
 
-    Every look leaves a picture in `folder`. Those in `empty` say why they have no panels. Axe judges all looks, if
-    `judged`. The page begins in the first of `looks`.
+    Every look leaves a picture in `folder`. Those in `empty` say why they have no panels. Axe judges the looks in
+    `judged`. The page begins wide and light, the first of `looks`.
     """
-    first = looks[0]
     page.goto(f"{url}/{PAGE}")
     shown(page)
     for address in page.eval_on_selector_all('#tabs a[href^="#"]', "links => links.map(link => link.hash)"):
@@ -78,8 +77,8 @@ def walk(
         page.wait_for_function("hash => document.querySelector('#tabs a[aria-current]')?.hash === hash", arg=address)
         for look in looks:
             take_on(page, look)
-            check(page, look, name, folder, is_empty=name in empty, is_judged=judged)
-            if look == first:
+            check(page, look, name, folder, is_empty=name in empty, is_judged=look in judged)
+            if look == LOOKS[0]:
                 yield name
         looks = looks[::-1]  # the next one is opened in the look that this one has now
 

@@ -8,7 +8,8 @@ from typing import Any
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Frame, Page, StorageState
 
-from include.launch.screenshots import NARROW, WIDE, Scheme
+from include.launch.screenshots import NARROW, WIDE, Product, Scheme
+from include.launch.screenshots import logged_in as through_the_login_form
 from tests.airflow_server import ROOT
 
 __all__ = ["NARROW", "PAGE", "SCREENSHOTS", "WIDE", "Scheme", "logged_in", "serious", "shown"]
@@ -47,17 +48,9 @@ def logged_in(
 @cache
 def _after_the_login_form(browser: Browser, url: str, login: tuple[str, str]) -> StorageState:
     """The cookies of somebody who filled in the form. Once a server: Airflow's own pages take seconds to open."""
-    user, password = login
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(url, timeout=MILLISECONDS_TO_LOAD)
-    page.locator("input[name=username]").fill(user)
-    page.locator("input[name=password]").fill(password)
-    page.locator("button[type=submit]").click()
-    page.get_by_test_id("nav-sidebar").or_(page.get_by_role("link", name="Customer Analytics")).first.wait_for()
-    state = context.storage_state()
-    context.close()
-    return state
+    _, password = login  # there is one user who may log in to all that is opened here
+    with through_the_login_form(browser, Product(url, password), WIDE, "light") as page:
+        return page.context.storage_state()
 
 
 def _is_ours(line: Any) -> bool:

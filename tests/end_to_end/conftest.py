@@ -28,7 +28,7 @@ from include.elastic.node import EmbeddedNode
 from include.launch.screenshots import QUARANTINE
 from tests.airflow_server import AirflowServer, airflow_api_server
 from tests.drawn_panels import check_drawn
-from tests.looks import Look, walk
+from tests.looks import LOOKS, Look, walk
 from tests.loop_of_the_browser import without_the_loop_of_the_browser
 from tests.page_in_browser import SCREENSHOTS, logged_in
 from tests.servers import free_port
@@ -179,16 +179,16 @@ def look_at_every_dashboard(
     elasticsearch_url: str,
     data: str,
     *,
-    looks: Sequence[Look],
+    looks: Sequence[Look] = LOOKS,
     empty: Collection[str] = (),
-    judged: bool = False,
+    judged: Collection[Look] = (),
 ) -> None:
     """Walk over them in those looks; in the first all numbers are held against what is stored.
 
-    Those in `empty` say why they are. Axe judges the looks if `judged`. The pictures are in test-results/`data`.
+    Those in `empty` say why they are. Axe judges the looks in `judged`. The pictures are in test-results/`data`.
     """
     names = []
-    with logged_in(browser, url, login, *looks[0]) as page, connect(elasticsearch_url) as client:
+    with logged_in(browser, url, login, *LOOKS[0]) as page, connect(elasticsearch_url) as client:
         for name in walk(page, url, SCREENSHOTS / data, looks=looks, empty=empty, judged=judged):
             names.append(name)
             if name != QUARANTINE and name not in empty:

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from include.datasets.cdnow import master_file, purchase_lines
-from include.elastic.node import EmbeddedNode
+from include.elastic.node import EmbeddedNode, embedded_node
 from include.launch.airflow_stack import DAG_ID
 from include.pipeline.run import run_key
 from tests.checksums import checksum, documents
@@ -224,15 +224,17 @@ def test_ctrl_c_stops_everything_it_started(running: MakeRun, var_dir: Path) -> 
     assert "Traceback" not in running.text
 
 
-def test_a_second_run_ends_in_the_same_state(var_dir: Path, first_checksum: str) -> None:
+def test_a_second_run_ends_in_the_same_state_and_leaves_nothing_running(var_dir: Path, first_checksum: str) -> None:
     # No download: whoever tried would fail at these addresses.
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "PIP_INDEX_URL": "http://127.0.0.1:9", "ANALYSES": "rfm,cohorts"}
-    with make_run(var_dir, "DATA=cdnow", **nowhere) as again:
-        again.wait_for("Press Ctrl-C")
-        assert checksum(again.elasticsearch, "orders", "downloads") == first_checksum
+    with make_run(var_dir, "DATA=cdnow", "ONCE=1", **nowhere) as again:
+        assert again.process.wait(timeout=420) == 0, again.text
+    assert processes_of(var_dir) == []
+    with embedded_node(var_dir, port=0) as node:
+        assert checksum(node.url, "orders", "downloads") == first_checksum
 
 
-def test_once_a_folder_of_ones_own_on_a_cluster_of_ones_own(tmp_path: Path, node: EmbeddedNode) -> None:
+def test_a_folder_of_ones_own_on_a_cluster_of_ones_own(tmp_path: Path, node: EmbeddedNode) -> None:
     data = tmp_path / "my shop"
     data.mkdir()
     (data / "s.csv").write_text("id;who;day;sum\n1;x;31.12.2023;1.200,50\n2;y;05.01.2024;7\n", encoding="utf-8")
