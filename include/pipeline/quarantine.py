@@ -56,26 +56,29 @@ def index_quarantine(context: Context, extracted: list[dict[str, Any] | None]) -
 
 
 def index_run(client: Elasticsearch, key: str, *, read: dict[str, int], run_id: str, quarantined_at: datetime) -> int:
-    """Make the index hold the quarantine of the run whose folder is `key`, and nothing else of it; its documents.
+    """Make the index hold the quarantine of the run whose folder is `key`, and nothing else of it; its rows, indexed.
 
     `read` are the rows read by source: each of these sources gets a header, with or without rejected rows.
     """
     index = ensure(client, QUARANTINE, quarantine_mapping())
     written: set[str] = set()
+    headers = 0
 
     def operations() -> Iterator[bytes]:
+        nonlocal headers
         for id_, document in _documents(quarantined_run(key), key, read, run_id, quarantined_at):
             written.add(id_)
+            headers += document["is_header"]
             yield orjson.dumps({"index": {"_id": id_}}) + b"\n" + orjson.dumps(document) + b"\n"
 
     bulk_write(client, operations(), index=index)
     # An earlier try of this run may have rejected other rows.
     _delete(client, index, {"term": {"run_key": key}}, but=written)
-    return len(written)
+    return len(written) - headers
 
 
 def index_again(client: Elasticsearch, runs: Iterable[str]) -> int:
-    """Bring the documents of these runs up to date after a replay; their number."""
+    """Bring the documents of these runs up to date after a replay; the number of rows among them."""
     documents = 0
     for key in runs:
         run = quarantined_run(key)
