@@ -560,9 +560,11 @@ def _totals(items: ir.Table, a_share: float, b_share: float) -> ir.Table:
         every=totals.positive.sum().over(of_all),
         whole=totals.amount.sum().over(of_all).cast("float64"),
     )
-    before = (totals.up_to - totals.equal).cast("float64") / totals.every.cast("float64").nullif(0)
+    # In whole ten-thousandths, so that a share of exactly 0.8 is 0.8.
+    before, every = ((one.cast("float64") * 10_000).round() for one in (totals.up_to - totals.equal, totals.every))
+    share = before.cast("float64") / every.cast("float64").nullif(0)
     is_sold = (totals.amount > 0).fill_null(False)
-    abc = ibis.cases((is_sold & (before < a_share), "A"), (is_sold & (before < b_share), "B"), else_="C")
+    abc = ibis.cases((is_sold & (share < a_share), "A"), (is_sold & (share < b_share), "B"), else_="C")
     return totals.mutate(abc_class=abc).drop("up_to", "equal", "every", "positive")
 
 

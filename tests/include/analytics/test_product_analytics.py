@@ -132,6 +132,13 @@ def test_by_hand() -> None:
     ]
 
 
+def test_a_share_of_exactly_the_limit_is_not_below_it() -> None:
+    # 4.12 of 5.15 are 80 %: B comes after them. As fractions of two powers 4.12 / 5.15 would be 0.7999999999999999.
+    orders = [order("1", "a", NOON, [("A", 4.12, 1), ("B", 1.03, 1)])]
+    rows = product_analytics(tables_from(orders, dimensions=()), as_of=AS_OF)["products"].rows
+    assert rows["abc_class"].tolist() == ["A", "B"]
+
+
 def test_the_allocated_discount_does_not_depend_on_the_order_of_addition() -> None:
     # 14.10 x 18.93 / 37.60 = 7.09875, halfway between two of four decimals: the last digit of the sum decides.
     found = set()
