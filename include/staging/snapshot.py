@@ -144,7 +144,9 @@ def select(table: Table, root: ObjectStoragePath) -> str:
     if not table.files:
         empty = ", ".join(f"NULL::{kind} AS {quoted(name)}" for name, kind in table.columns.items())
         return f"SELECT {empty} WHERE false"
-    files = ", ".join(literal(engine_url(root / file.path)) for file in table.files)
+    # From the rows of the first file the engine estimates those of all, and so which side of a join is the smaller one.
+    largest_first = sorted(table.files, key=lambda file: -file.rows)
+    files = ", ".join(literal(engine_url(root / file.path)) for file in largest_first)
     return f"SELECT {names} FROM read_parquet([{files}], hive_partitioning = false)"
 
 
