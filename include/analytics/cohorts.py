@@ -24,6 +24,7 @@ none, and only sessions that carry the value count.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
-from include.measures.dimension import by_dimension
+from include.measures.dimension import CODE, by_dimension
 from include.measures.observed import Observed, definition, observed
 from include.measures.periods import (
     GRANULARITIES,
@@ -60,6 +61,7 @@ STEPS = ("download_to_first_order", "first_to_second", "second_to_third", "third
 STEP_GRANULARITIES: tuple[Granularity, ...] = ("day", "week")
 RECENT = 15  # cohorts in a heatmap
 NEVER = -1
+WORD_BITS = 62  # of a signed integer of 64
 
 FIELDS: dict[str, Field] = {
     "offset": Field("long", "periods after the cohort's own, which is 0"),
@@ -287,28 +289,33 @@ def cohorts(
         return frame.assign(granularity=granularity, is_complete=over, **newest)
 
     cells: dict[str, list[pd.DataFrame]] = {name: [] for name in (*STEPS, "retention")}
-    with held(_customers(seen, week_start)) as customers:
-        with held(seen.orders) as orders:
-            early = _early_orders(orders, customers)
-            with held(_transitions(orders, customers, seen)) as transitions:
-                for granularity in STEP_GRANULARITIES:
-                    counted = _counted_transitions(transitions, granularity, offsets[granularity])
-                    for number, step in enumerate(STEPS):
-                        own = counted[counted["step"] == number]
-                        table = _grid(_sizes(own), offsets[granularity], last[granularity])
-                        table = _filled(table, own[own["offset"] != NEVER], ["customers"])
-                        cells[step].append(complete(table, granularity))
-        with held(seen.sessions.drop("instant", "id", "hour")) as sessions:
-            repeated = by_dimension(sessions, seen.dimensions)
-            sizes, latest = _sizes_and_latest(repeated, customers)
-            for granularity in GRANULARITIES:
-                most = offsets[granularity]
-                table = _grid(sizes[granularity], most, last[granularity])
-                active = _activity(repeated, customers, granularity, most)
-                table = _filled(table, active, ["customers", "orders", "revenue"])
-                table = _filled(table, _at_or_after(latest[granularity], most), ["unbounded_customers"])
-                table["cumulative_revenue"] = table.groupby(["dimension", "cohort"])["revenue"].cumsum()
-                cells["retention"].append(complete(table, granularity))
+    with ExitStack() as stack:
+        customers = stack.enter_context(held(_customers(seen, week_start)))
+        since = stack.enter_context(held(_since_download(seen, customers)))
+        visits = _known_values_only(by_dimension(since, seen.dimensions))
+        returns = stack.enter_context(held(_returns(visits, offsets)))
+        orders = stack.enter_context(held(seen.orders))
+        further = stack.enter_context(held(_further_orders(orders, seen)))
+        early = _early_orders(orders, customers)
+        each = by_dimension(customers, seen.dimensions)
+        for granularity in GRANULARITIES:
+            most = offsets[granularity]
+            arrived = _arrived(each, granularity)
+            grid = _grid(arrived, most, last[granularity])
+            if granularity in STEP_GRANULARITIES:
+                first = _counted(returns, granularity, f"{granularity}s_to_order", most)
+                cells[STEPS[0]].append(complete(_filled(grid, first, ["customers"]), granularity))
+                counted = _counted_transitions(further, granularity, most)
+                for number, step in enumerate(STEPS[1:], start=1):
+                    own = counted[counted["step"] == number]
+                    table = _grid(_sizes(own), most, last[granularity])
+                    cells[step].append(complete(_filled(table, own, ["customers"]), granularity))
+            table = _filled(grid, _active(returns, granularity, most), ["customers"])
+            table = _filled(table, _paid(visits, granularity, most), ["orders", "revenue"])
+            lasting = _counted(returns, granularity, f"{granularity}s_to_last")
+            table = _filled(table, _at_or_after(lasting, most), ["unbounded_customers"])
+            table["cumulative_revenue"] = table.groupby(["dimension", "cohort"])["revenue"].cumsum()
+            cells["retention"].append(complete(table, granularity))
 
     said = definition(
         tables,
@@ -364,26 +371,105 @@ def cohorts(
 
 
 def _customers(seen: Observed, week_start: str) -> ir.Table:
-    """Customers per dimension with the number of the day, week and month of their download."""
-    customers = seen.customers_by_dimension
+    """Customers with the number of the day, week and month of their download, and their dimension codes."""
+    customers = seen.customers_with_first_values
     starts = {f"from_{name}": number for name, number in numbered(customers.download_day, week_start).items()}
-    return customers.select("dimension", "client_code", **starts)
+    return customers.select("client_code", *(CODE + name for name in seen.dimensions), **starts)
+
+
+def _since_download(seen: Observed, customers: ir.Table) -> ir.Table:
+    """Sessions on or after the day of the client's download, with the days, weeks and months between.
+
+    A dimension code is missing where the session carries another value than the customer's first.
+    """
+    joined = seen.sessions.join(customers, "client_code", rname="first_{name}")
+    codes = {
+        CODE + name: ibis.ifelse(
+            joined[CODE + name] == joined[f"first_{CODE}{name}"], joined[CODE + name], ibis.null("int32")
+        )
+        for name in seen.dimensions
+    }
+    between = {f"{name}s_since": joined[name] - joined[f"from_{name}"] for name in GRANULARITIES}
+    starts = [f"from_{name}" for name in GRANULARITIES]
+    return joined.filter(joined.day >= joined.from_day).select(
+        "client_code", "is_order", "amount", *starts, **codes, **between
+    )
+
+
+def _known_values_only(repeated: ir.Table) -> ir.Table:
+    return repeated.filter(repeated.dimension.notnull())
+
+
+def _returns(visits: ir.Table, offsets: dict[str, int]) -> ir.Table:
+    """Per dimension and customer with a session since the download: when there were sessions, the last one, an order.
+
+    Columns: dimension, client_code, from_…, `<granularity>s_to_last`, `<granularity>s_to_order` (the first order,
+    missing where there is none), and `<granularity>_active_<word>`, whose bit b says whether there was a session at the
+    offset word * WORD_BITS + b.
+    """
+    measures: dict[str, Any] = {}
+    for granularity in GRANULARITIES:
+        since = visits[f"{granularity}s_since"]
+        measures[f"from_{granularity}"] = visits[f"from_{granularity}"].min()
+        measures[f"{granularity}s_to_last"] = since.max()
+        measures[f"{granularity}s_to_order"] = since.min(where=visits.is_order)
+        for word in range(offsets[granularity] // WORD_BITS + 1):
+            bit = since - word * WORD_BITS
+            is_here = (bit >= 0) & (bit < WORD_BITS)
+            flag = ibis.ifelse(is_here, ibis.literal(1).cast("int64") << bit, 0)
+            measures[f"{granularity}_active_{word}"] = flag.bit_or()
+    return visits.group_by(["dimension", "client_code"]).agg(**measures)
+
+
+def _active(returns: ir.Table, granularity: str, most: int) -> pd.DataFrame:
+    """Customers with a session, per dimension, cohort and offset up to `most`."""
+    flags = {}
+    for offset in range(most + 1):
+        word, bit = divmod(offset, WORD_BITS)
+        flags[str(offset)] = (returns[f"{granularity}_active_{word}"] >> bit) & 1
+    cohort = returns[f"from_{granularity}"]
+    sums = {name: flag.sum().cast("int64") for name, flag in flags.items()}
+    wide = result(returns.group_by(dimension=returns.dimension, cohort=cohort).agg(**sums))
+    return wide.melt(["dimension", "cohort"], var_name="offset", value_name="customers").astype("int64")
+
+
+def _paid(visits: ir.Table, granularity: str, most: int) -> pd.DataFrame:
+    """Orders and revenue per dimension, cohort and offset up to `most`."""
+    within = visits.filter(visits[f"{granularity}s_since"] <= most)
+    keys = {
+        "dimension": within.dimension,
+        "cohort": within[f"from_{granularity}"],
+        "offset": within[f"{granularity}s_since"],
+    }
+    orders, revenue = within.is_order.sum().cast("int64"), within.amount.sum().cast("float64")
+    return result(within.group_by(**keys).agg(orders=orders, revenue=revenue))
+
+
+def _counted(returns: ir.Table, granularity: str, offset: str, most: int | None = None) -> pd.DataFrame:
+    """Customers per dimension, cohort and value of the column `offset`, up to `most`, where it is known."""
+    known = returns.filter(returns[offset].notnull() if most is None else returns[offset] <= most)
+    keys = {"dimension": known.dimension, "cohort": known[f"from_{granularity}"], "offset": known[offset]}
+    return result(known.group_by(**keys).agg(customers=known.count())).astype("int64")
+
+
+def _arrived(customers: ir.Table, granularity: str) -> pd.DataFrame:
+    """The size of each cohort."""
+    keys = {"dimension": customers.dimension, "cohort": customers[f"from_{granularity}"]}
+    return result(customers.group_by(**keys).agg(cohort_customers=customers.count())).astype("int64")
 
 
 def _early_orders(orders: ir.Table, customers: ir.Table) -> int:
-    of_all = customers.filter(customers.dimension == 0)
-    joined = orders.join(of_all, "client_code")
+    joined = orders.join(customers, "client_code")
     early = joined.filter(joined.day < joined.from_day)
     return int(early.count().to_pyarrow().as_py())
 
 
-def _transitions(orders: ir.Table, customers: ir.Table, seen: Observed) -> ir.Table:
-    """Per dimension and customer, from one event to the next: step, from_day, from_week, to_day, to_week.
+def _further_orders(orders: ir.Table, seen: Observed) -> ir.Table:
+    """Per dimension and customer, from order n to order n + 1 (step n): step, from_day, from_week, to_day, to_week.
 
-    Step 0 leads from the download to the first order, step n from order n to order n + 1. `to_…` is missing where the
-    next event has not happened.
+    `to_…` is missing where the next order has not happened.
     """
-    repeated = by_dimension(orders, seen.dimensions).select("dimension", "client_code", "position", "day", "week")
+    repeated = by_dimension(orders, seen.dimensions)
     window = ibis.window(group_by=["dimension", "client_code"], order_by="position")
     further = repeated.select(
         "dimension",
@@ -393,14 +479,7 @@ def _transitions(orders: ir.Table, customers: ir.Table, seen: Observed) -> ir.Ta
         to_day=repeated.day.lead().over(window),
         to_week=repeated.week.lead().over(window),
     )
-    further = further.filter(further.step < len(STEPS))
-    joined = repeated.join(customers, ["dimension", "client_code"])
-    eligible = joined.filter(joined.day >= joined.from_day)
-    first = eligible.group_by(["dimension", "client_code"]).agg(to_day=eligible.day.min(), to_week=eligible.week.min())
-    download = customers.left_join(first, ["dimension", "client_code"]).select(
-        "dimension", ibis.literal(0, "int32").name("step"), "from_day", "from_week", "to_day", "to_week"
-    )
-    return ibis.union(download, further)
+    return further.filter(further.step < len(STEPS))
 
 
 def _counted_transitions(transitions: ir.Table, granularity: str, most: int) -> pd.DataFrame:
@@ -417,49 +496,6 @@ def _counted_transitions(transitions: ir.Table, granularity: str, most: int) -> 
 
 def _sizes(counted: pd.DataFrame) -> pd.DataFrame:
     return counted.groupby(["dimension", "cohort"], as_index=False).agg(cohort_customers=("customers", "sum"))
-
-
-def _sizes_and_latest(
-    sessions: ir.Table, customers: ir.Table
-) -> tuple[dict[Granularity, pd.DataFrame], dict[Granularity, pd.DataFrame]]:
-    """Per granularity: the cohorts' sizes, and how many customers had their last session at which offset."""
-    latest = sessions.group_by(["dimension", "client_code"]).agg(
-        **{f"to_{name}": sessions[name].max() for name in GRANULARITIES}
-    )
-    sizes, lasting = {}, {}
-    with held(customers.left_join(latest, ["dimension", "client_code"])) as joined:
-        after = (joined.to_day >= joined.from_day).fill_null(False)
-        for granularity in GRANULARITIES:
-            offset = joined[f"to_{granularity}"] - joined[f"from_{granularity}"]
-            keys = {
-                "dimension": joined.dimension,
-                "cohort": joined[f"from_{granularity}"],
-                "offset": ibis.ifelse(after, offset, NEVER),
-            }
-            counted = result(joined.group_by(**keys).agg(customers=joined.count())).astype("int64")
-            sizes[granularity] = _sizes(counted)
-            lasting[granularity] = counted[counted["offset"] != NEVER]
-    return sizes, lasting
-
-
-def _activity(sessions: ir.Table, customers: ir.Table, granularity: str, most: int) -> pd.DataFrame:
-    """Active customers, orders and revenue per dimension, cohort and offset."""
-    joined = sessions.join(customers, ["dimension", "client_code"])
-    offset = joined[granularity] - joined[f"from_{granularity}"]
-    within = joined.filter((joined.day >= joined.from_day) & (offset <= most))
-    per_client = within.group_by(
-        dimension=within.dimension,
-        client_code=within.client_code,
-        cohort=within[f"from_{granularity}"],
-        offset=within[granularity] - within[f"from_{granularity}"],
-    ).agg(orders=within.is_order.sum(), revenue=within.amount.sum())
-    return result(
-        per_client.group_by(["dimension", "cohort", "offset"]).agg(
-            customers=per_client.count(),
-            orders=per_client.orders.sum().cast("int64"),
-            revenue=per_client.revenue.sum().cast("float64"),
-        )
-    )
 
 
 def _at_or_after(latest: pd.DataFrame, most: int) -> pd.DataFrame:

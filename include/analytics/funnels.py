@@ -297,9 +297,10 @@ def funnels(
     columns = [ACTION_PREFIX + action for action in actions]
     seen = observed(tables, as_of=as_of, top_values=top_values, also=columns)
     visits = _sessions(seen, columns, tables.time_zone)
-    # Counted before they are repeated for each dimension column.
-    with held(_counted(visits, [CODE + name for name in seen.dimensions], session_steps)) as counted:
-        table = by_dimension(counted, tables.dimensions)
+    # What is counted by period is counted before it is repeated for each dimension column.
+    codes = [CODE + name for name in seen.dimensions]
+    with held(_counted(visits, codes, session_steps)) as few:
+        table = by_dimension(few, tables.dimensions)
         session_rows = _per_period(table, session_steps, tables, as_of, as_of_day=day_number(as_of))
     sessions_at = session_rows.rename(columns={"reached": "sessions"})
 
@@ -312,11 +313,11 @@ def funnels(
     windows = Windows(day_number(as_of), window_days, dict(step_window_days or {}))
     with ExitStack() as stack:
         journey = Journey(tables, seen, windows, actions, stack)
-        table = stack.enter_context(held(journey.by_dimension()))
-        each = table.mutate(entered=1)
-        customers_at = _per_period(each, journey.steps, tables, as_of, as_of_day=day_number(as_of) - window_days)
+        few = stack.enter_context(held(_counted(journey.table.mutate(entered=1), codes, journey.steps)))
+        table = by_dimension(few, tables.dimensions)
+        customers_at = _per_period(table, journey.steps, tables, as_of, as_of_day=day_number(as_of) - window_days)
         customers_at = customers_at.rename(columns={"reached": "customers"})
-        conversion = _conversion(table, journey, confidence_level)
+        conversion = _conversion(by_dimension(journey.table, tables.dimensions), journey, confidence_level)
         for name in of_customers:
             warnings[name] += journey.warnings()
     misnamed = [name for name in windows.step_days if name not in journey.steps[1:]]
@@ -409,10 +410,11 @@ def _sessions(seen: Observed, columns: list[str], zone: str) -> ir.Table:
 
 def _counted(table: ir.Table, belongs: list[str], steps: tuple[str, ...]) -> ir.Table:
     """Rows that differ in nothing but their number as one: `entered` and `did_<step number>` are sums."""
-    sums = {
+    measures = {
         name: table[name].sum().cast("int64") for name in ("entered", *(f"did_{one + 1}" for one in range(len(steps))))
     }
-    return table.group_by([*belongs, *GRANULARITIES, "hour", "depth", "in_progress"]).agg(**sums)
+    measures |= {name: table[name].min() for name in ("week", "month")}  # those of the day
+    return table.group_by([*belongs, "day", "hour", "depth", "in_progress"]).agg(**measures)
 
 
 def _depth(in_order: list[Any]) -> Any:
@@ -424,8 +426,9 @@ def _depth(in_order: list[Any]) -> Any:
 class Journey:
     """Every customer's way through the funnel, as a table of the engine that lives as long as `stack`.
 
-    Columns: client_code, day, week, month, hour (of the download), reached_<n> and reached_day_<n> (instant and day of
-    step n, missing where not made in order and in time), did_<n>, depth, deadline, in_progress.
+    Columns: client_code, day, week, month, hour (of the download), reached_<n> (the instant of step n, missing where not
+    made in order and in time), did_<n>, depth, deadline, in_progress, is_early, and the dimension codes of the first
+    session.
     """
 
     def __init__(
@@ -454,7 +457,7 @@ class Journey:
         table = arrived.mutate(
             **calendar_of, hour=hour_of(arrived.entered, self.zone), reached_1=arrived.entered, did_1=True
         ).drop("entry")
-        table = stack.enter_context(held(table.mutate(reached_day_1=table.day)))
+        table = table.mutate(reached_day_1=table.day)
         self.steps: tuple[str, ...] = ("download",)
         for number, step in enumerate(columns):
             if step in self.left_out:
@@ -464,18 +467,19 @@ class Journey:
                 self.untimed.append(step)
                 table = self._made(table, step, None, None, column.fill_null(False), dates_only=False)
             else:
-                dates_only = are_dates_only(column, self.zone)
+                dates_only = are_dates_only(arrived[f"event_{number}"], self.zone)
                 day = day_of(column, self.zone)
                 did = (day <= windows.as_of_day).fill_null(False)
                 table = self._made(table, step, column, day, did, dates_only=dates_only)
-            table = stack.enter_context(held(table))
-        table = stack.enter_context(held(self._with_sessions(table)))
+        table = table.drop(*(name for name in table.columns if name.startswith("event_")))
+        table = self._with_sessions(stack.enter_context(held(table)))
         for step, prefix in (("first_session", "session"), ("first_order", "order")):
-            made = self._made(
+            table = self._made(
                 table, step, table[f"{prefix}_at"], table[f"{prefix}_day"], table[f"has_{prefix}"], dates_only=True
             )
-            table = stack.enter_context(held(made))
-        self.table = stack.enter_context(held(self._with_progress(table)))
+        table = self._with_first_values(self._with_progress(table))
+        passing = [name for name in table.columns if name.startswith(("reached_day_", "session_", "order_", "has_"))]
+        self.table = stack.enter_context(held(table.drop("entered", *passing)))
 
     def _made(self, table: ir.Table, step: str, at: Any, day: Any, did: Any, *, dates_only: bool) -> ir.Table:
         """`table` with the next step: made on time, at or after the step before. Without `at` it has no time."""
@@ -504,10 +508,7 @@ class Journey:
             "client_code", since=table[f"reached_{number}"], since_day=table[f"reached_day_{number}"], entered="entered"
         )
         sessions = self.seen.sessions.select("client_code", "instant", "day", "is_order")
-        # Asking for the hour first spares a source with times the conversion of every instant.
-        self.sessions_are_days = not self.seen.sessions.hour.max().to_pyarrow().as_py() and are_dates_only(
-            sessions.instant, self.zone
-        )
+        self.sessions_are_days = are_dates_only(sessions.instant, self.zone)
         joined = sessions.join(since, "client_code")
         after = (
             (joined.day >= joined.since_day) if self.sessions_are_days else (joined.instant >= joined.since)
@@ -520,17 +521,16 @@ class Journey:
             else (joined.instant < joined.entered)
         )
         found = joined.group_by("client_code").agg(
-            session_at=ibis.ifelse(after, joined.instant, ibis.null("timestamp(6)")).min(),
-            session_day=ibis.ifelse(after, joined.day, ibis.null("int32")).min(),
-            order_at=ibis.ifelse(after & bought, joined.instant, ibis.null("timestamp(6)")).min(),
-            order_day=ibis.ifelse(after & bought, joined.day, ibis.null("int32")).min(),
+            session_at=joined.instant.min(where=after),
+            order_at=joined.instant.min(where=after & bought),
             has_session=True,
             has_order=bought.any(),
             is_early=(bought & early).any(),
         )
         together = table.left_join(found, "client_code").drop("client_code_right")
+        days = {f"{name}_day": day_of(together[f"{name}_at"], self.zone) for name in ("session", "order")}
         flags = {name: together[name].fill_null(False) for name in ("has_session", "has_order", "is_early")}
-        return together.mutate(**flags)
+        return together.mutate(**days, **flags)
 
     def _with_progress(self, table: ir.Table) -> ir.Table:
         steps = len(self.steps)
@@ -547,10 +547,13 @@ class Journey:
             depth=depth, deadline=deadline, in_progress=(deadline > self.windows.as_of_day).fill_null(False)
         )
 
-    def by_dimension(self) -> ir.Table:
-        """The table once for `all` and once per dimension column, under the value of the first session."""
-        belongs = self.seen.customers_by_dimension.select("dimension", "client_code")
-        return belongs.join(self.table, "client_code")
+    def _with_first_values(self, table: ir.Table) -> ir.Table:
+        """With the dimension codes of the first session."""
+        if not self.seen.dimensions:
+            return table
+        codes = [CODE + name for name in self.seen.dimensions]
+        first = self.seen.customers_with_first_values.select("client_code", *codes)
+        return table.join(first, "client_code")
 
     def warnings(self) -> list[str]:
         """What a reader must know about the customers' columns and events."""

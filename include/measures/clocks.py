@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 DAYS_FROM_EPOCH = "1970-01-01"
+UTC = "UTC"
 
 
 def _instant_of(zone: str, clock: Any) -> Any:
@@ -25,25 +26,31 @@ _instant_of = _builtin(name="timezone", signature=(("string", "timestamp"), "tim
 _clock_at = _builtin(name="timezone", signature=(("string", "timestamp('UTC')"), "timestamp"))(_clock_at)
 
 
+def _local(instant: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
+    """What the clocks of the zone show. Those of UTC show the instant itself, which spares the engine the calendar."""
+    clock = instant.cast("timestamp")
+    return clock if zone == UTC else cast("ir.TimestampColumn", _clock_at(zone, _instant_of(UTC, clock)))
+
+
 def day_of(instant: ir.TimestampColumn, zone: str) -> ir.IntegerColumn:
     """The number of the day (from 1970-01-01) that an instant lies in."""
-    local = _clock_at(zone, _instant_of("UTC", instant.cast("timestamp")))
-    return cast("ir.IntegerColumn", local.date().epoch_days().cast("int32"))
+    return cast("ir.IntegerColumn", _local(instant, zone).date().epoch_days().cast("int32"))
 
 
 def hour_of(instant: ir.TimestampColumn, zone: str) -> ir.IntegerColumn:
     """The hour that the clocks show at an instant, 0-23."""
-    local = _clock_at(zone, _instant_of("UTC", instant.cast("timestamp")))
-    return cast("ir.IntegerColumn", local.hour().cast("int32"))
+    return cast("ir.IntegerColumn", _local(instant, zone).hour().cast("int32"))
 
 
 def start_of_day(day: ir.IntegerColumn, zone: str) -> ir.TimestampColumn:
     """The instant at which a day begins, by its number."""
     clock = (ibis.date(DAYS_FROM_EPOCH) + day.cast("int32").as_interval("D")).cast("timestamp")
-    return cast("ir.TimestampColumn", _clock_at("UTC", _instant_of(zone, clock)))
+    return clock if zone == UTC else cast("ir.TimestampColumn", _clock_at(UTC, _instant_of(zone, clock)))
 
 
 def are_dates_only(instants: ir.TimestampColumn, zone: str) -> bool:
-    """Whether every instant is the beginning of a day: the source knows the day and not the hour."""
-    begins = instants == start_of_day(day_of(instants, zone), zone)
-    return bool(begins.fill_null(True).all().to_pyarrow().as_py() or False)
+    """Whether every instant is the beginning of a day: the source knows the day and not the hour. Not without rows."""
+    table = instants.name("instant").as_table()
+    has_hour = table.filter(table.instant != start_of_day(day_of(table.instant, zone), zone))
+    # With a limit the engine stops at the first it finds.
+    return not len(has_hour.limit(1).to_pyarrow()) and bool(len(table.limit(1).to_pyarrow()))

@@ -55,13 +55,13 @@ class Observed:
         return started.astype("int64").set_index("dimension")["first_day"].sort_index()
 
     @cached_property
-    def customers_by_dimension(self) -> ir.Table:
-        """Customers once for `all` and once per dimension column, under the value of their first session.
+    def customers_with_first_values(self) -> ir.Table:
+        """Customers with a `dimension_code_<name>` per dimension column: the value of their first session.
 
-        The first session is the earliest by (instant, id). `dimension` is `(unknown)` where there is none.
+        The first session is the earliest by (instant, id). The code is that of `(unknown)` where there is none.
         """
         if not self.dimensions:
-            return by_dimension(self.customers, ())
+            return self.customers
         codes = [CODE + name for name in self.dimensions]
         sessions = self.sessions.select("client_code", "instant", "id", *codes)
         earliest = sessions.group_by("client_code").agg(instant=sessions.instant.min())
@@ -69,8 +69,12 @@ class Observed:
         first = at_first.group_by("client_code").agg(**{code: at_first[code].argmin(at_first.id) for code in codes})
         joined = self.customers.left_join(first, "client_code").drop("client_code_right")
         unknown = {CODE + name: self.labels.index(f"{name}: {UNKNOWN}") for name in self.dimensions}
-        filled = joined.mutate(**{code: ibis.coalesce(joined[code], unknown[code]).cast("int32") for code in codes})
-        return by_dimension(filled, self.dimensions)
+        return joined.mutate(**{code: ibis.coalesce(joined[code], unknown[code]).cast("int32") for code in codes})
+
+    @cached_property
+    def customers_by_dimension(self) -> ir.Table:
+        """Customers once for `all` and once per dimension column, under the value of their first session."""
+        return by_dimension(self.customers_with_first_values, self.dimensions)
 
 
 def observed(tables: Tables, *, as_of: date, top_values: int, also: Sequence[str] = ()) -> Observed:

@@ -82,6 +82,20 @@ def test_by_hand(tables_of: Any) -> None:
     assert one[["customers", "cohort_customers", "n", "rate"]].tolist() == [1, 4, 2, 0.25]
 
 
+def test_as_many_offsets_as_one_likes(tables_of: Any) -> None:
+    came = [0, 1, 61, 62, 63, 123, 124, 130]  # at the edges of whatever numbers of two powers a machine likes
+    sessions = [
+        event(str(day), "a", (datetime(2024, 1, 1, 10) + timedelta(days=day)).isoformat(), bought=False)
+        for day in [*came, 131]
+    ]
+    tables = tables_of(sessions, [("a", datetime(2024, 1, 1))])
+    retention = cohorts(tables, as_of=date(2024, 6, 30), max_offset_days=130, kept_days=200)["retention"].rows
+    daily = retention[(retention["dimension"] == "all") & (retention["granularity"] == "day")].set_index("offset")
+    assert list(daily.index) == list(range(131))
+    assert daily.index[daily["customers"] == 1].tolist() == came
+    assert set(daily["unbounded_customers"]) == {1}
+
+
 Event = tuple[str, datetime, str, bool, int, str | None]  # client, instant, id, bought, amount, region
 Cell = tuple[str, date, int]  # granularity, cohort, offset
 LIMITS = {"day": 4, "week": 3, "month": 2}
