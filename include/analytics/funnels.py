@@ -426,9 +426,9 @@ def _depth(in_order: list[Any]) -> Any:
 class Journey:
     """Every customer's way through the funnel, as a table of the engine that lives as long as `stack`.
 
-    Columns: client_code, day, week, month, hour (of the download), reached_<n> (the instant of step n, missing where not
-    made in order and in time), did_<n>, depth, deadline, in_progress, is_early, and the dimension codes of the first
-    session.
+    Columns: client_code, day, week, month, hour (of the download), reached_<n> (the instant of step n, missing where
+    not made in order and in time), did_<n>, depth, deadline, in_progress, is_early, and the dimension codes of the
+    first session.
     """
 
     def __init__(

@@ -36,8 +36,8 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
-from include.measures.dimension import by_dimension
-from include.measures.observed import client_names, definition, observed
+from include.measures.dimension import CODE, by_dimension
+from include.measures.observed import Observed, client_names, definition, observed
 from include.measures.periods import day_number
 from include.measures.rates import with_rate
 from include.measures.reporting import finished_report
@@ -306,7 +306,7 @@ def rfm(
 ) -> dict[str, Report]:
     """Every report of this module, from what was known at the end of `as_of`."""
     seen = observed(tables, as_of=as_of, top_values=top_values)
-    with held(seen.sessions.filter(seen.sessions.is_order).drop("instant", "id", "hour")) as orders:
+    with held(_orders(seen)) as orders:
         repeated = by_dimension(orders, seen.dimensions)
         with held(_values(repeated, as_of, migration_days)) as values:
             cuts = _cut_points(values, scores)
@@ -380,7 +380,7 @@ def customer_scores(
     seen = observed(replace(tables, dimensions=()), as_of=as_of, top_values=0)
     sessions = tables.sessions.filter(tables.sessions.session_day <= as_of)
     names = client_names(sessions)
-    with held(_values(by_dimension(seen.sessions.filter(seen.sessions.is_order), ()), as_of, 0)) as values:
+    with held(_values(by_dimension(_orders(seen), ()), as_of, 0)) as values:
         cuts = _cut_points(values, scores) if cut_points is None else _given(cut_points)
         scored = result(_scored(values, cuts).join(names, "client_code"))
     scored["monetary_mean"] = scored["monetary_units"] / UNITS
@@ -415,6 +415,13 @@ def rule(name: str) -> str:
     return f"R {span(*recency)} and FM {span(*both)}"
 
 
+def _orders(seen: Observed) -> ir.Table:
+    """client_code, day and money (`units`, in 1 / 10,000) of each order, and its dimension codes."""
+    orders = seen.sessions.filter(seen.sessions.is_order)
+    codes = (CODE + name for name in seen.dimensions)
+    return orders.select("client_code", "day", *codes, units=(orders.amount * UNITS).cast("int64"))
+
+
 def _values(orders: ir.Table, as_of: date, migration_days: int) -> ir.Table:
     """Per dimension and customer: recency, frequency and money (in 1 / 10,000), now and `migration_days` before."""
     today = day_number(as_of)
@@ -422,10 +429,10 @@ def _values(orders: ir.Table, as_of: date, migration_days: int) -> ir.Table:
     totals = orders.group_by(["dimension", "client_code"]).agg(
         last_day=orders.day.max(),
         frequency=orders.count(),
-        total_units=(orders.amount.sum() * UNITS).cast("int64"),
+        total_units=orders.units.sum().cast("int64"),
         previous_last_day=ibis.ifelse(before, orders.day, ibis.null()).max(),
         previous_frequency=before.sum(),
-        previous_total_units=(ibis.ifelse(before, orders.amount, 0).sum() * UNITS).cast("int64"),
+        previous_total_units=ibis.ifelse(before, orders.units, 0).sum().cast("int64"),
     )
 
     def mean(total: ir.IntegerColumn, number: ir.IntegerColumn) -> ir.IntegerColumn:
@@ -447,11 +454,8 @@ def _values(orders: ir.Table, as_of: date, migration_days: int) -> ir.Table:
 def _cut_points(values: ir.Table, scores: int) -> pd.DataFrame:
     """dimension, measure, cut_number, cut_point, n: the quantiles of each measure."""
     columns = {"recency": values.recency_days, "frequency": values.frequency, "monetary": values.monetary_units}
-    quantiles = {
-        f"{name}_{number}": column.cast("float64").quantile(number / scores)
-        for name, column in columns.items()
-        for number in range(1, scores)
-    }
+    shares = [number / scores for number in range(1, scores)]
+    quantiles = {name: column.cast("float64").quantile(shares) for name, column in columns.items()}
     wide = result(values.group_by("dimension").agg(n=values.count(), **quantiles))
     parts = [
         pd.DataFrame(
@@ -460,11 +464,12 @@ def _cut_points(values: ir.Table, scores: int) -> pd.DataFrame:
                 "measure": name,
                 "cut_number": number,
                 # Three decimals (for money: of a 1 / 10,000) keep an interpolation of equal values equal to them.
-                "cut_point": wide[f"{name}_{number}"].astype("float64").round(3) / (UNITS if name == "monetary" else 1),
+                "cut_point": wide[name].str[number - 1].astype("float64").round(3)
+                / (UNITS if name == "monetary" else 1),
                 "n": wide["n"].astype("int64"),
             }
         )
-        for name in columns
+        for name, unit in zip(columns, (1, 1, UNITS), strict=True)
         for number in range(1, scores)
     ]
     empty = pd.DataFrame(

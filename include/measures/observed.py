@@ -50,7 +50,9 @@ class Observed:
     @cached_property
     def first_days(self) -> pd.Series:
         """The day of the first session, per dimension code."""
-        repeated = by_dimension(self.sessions, self.dimensions)
+        # The few rows that differ in day or value are repeated instead of all sessions.
+        days = self.sessions.select("day", *(CODE + name for name in self.dimensions)).distinct()
+        repeated = by_dimension(days, self.dimensions)
         started = result(repeated.group_by("dimension").agg(first_day=repeated.day.min()))
         return started.astype("int64").set_index("dimension")["first_day"].sort_index()
 
