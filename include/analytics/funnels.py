@@ -45,7 +45,7 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
-from include.measures.clocks import are_dates_only, day_of, hour_of, start_of_day
+from include.measures.clocks import are_dates_only, date_of, day_of, hour_of, start_of_day
 from include.measures.dimension import CODE, by_dimension
 from include.measures.observed import Observed, definition, observed
 from include.measures.periods import (
@@ -299,7 +299,7 @@ def funnels(
     visits = _sessions(seen, columns, tables.time_zone)
     # What is counted by period is counted before it is repeated for each dimension column.
     codes = [CODE + name for name in seen.dimensions]
-    with held(_counted(visits, codes, session_steps)) as few:
+    with held(_counted(visits, codes, session_steps, tables.week_start)) as few:
         table = by_dimension(few, tables.dimensions)
         session_rows = _per_period(table, session_steps, tables, as_of, as_of_day=day_number(as_of))
     sessions_at = session_rows.rename(columns={"reached": "sessions"})
@@ -313,7 +313,9 @@ def funnels(
     windows = Windows(day_number(as_of), window_days, dict(step_window_days or {}))
     with ExitStack() as stack:
         journey = Journey(tables, seen, windows, actions, stack)
-        few = stack.enter_context(held(_counted(journey.table.mutate(entered=1), codes, journey.steps)))
+        few = stack.enter_context(
+            held(_counted(journey.table.mutate(entered=1), codes, journey.steps, tables.week_start))
+        )
         table = by_dimension(few, tables.dimensions)
         customers_at = _per_period(table, journey.steps, tables, as_of, as_of_day=day_number(as_of) - window_days)
         customers_at = customers_at.rename(columns={"reached": "customers"})
@@ -378,7 +380,7 @@ def _unknown(setting: str, names: list[str], where: str, known: tuple[str, ...])
 
 
 def _sessions(seen: Observed, columns: list[str], zone: str) -> ir.Table:
-    """Sessions with day, week, month, hour, `depth` (the steps made in order), `did_<step number>` and `entered`, 1."""
+    """Sessions with day, hour, `depth` (the steps made in order), `did_<step number>` and `entered`, 1."""
     sessions = seen.sessions
     did: list[Any] = [ibis.literal(True)]
     in_order: list[Any] = [ibis.literal(True)]
@@ -398,7 +400,7 @@ def _sessions(seen: Observed, columns: list[str], zone: str) -> ir.Table:
     did.append(sessions.is_order)
     in_order.append(sessions.is_order)
     return sessions.select(
-        *GRANULARITIES,
+        "day",
         *(CODE + name for name in seen.dimensions),
         hour=sessions.hour.cast("int32"),
         depth=_depth(in_order),
@@ -408,13 +410,13 @@ def _sessions(seen: Observed, columns: list[str], zone: str) -> ir.Table:
     )
 
 
-def _counted(table: ir.Table, belongs: list[str], steps: tuple[str, ...]) -> ir.Table:
+def _counted(table: ir.Table, belongs: list[str], steps: tuple[str, ...], week_start: str) -> ir.Table:
     """Rows that differ in nothing but their number as one: `entered` and `did_<step number>` are sums."""
     measures = {
         name: table[name].sum().cast("int64") for name in ("entered", *(f"did_{one + 1}" for one in range(len(steps))))
     }
-    measures |= {name: table[name].min() for name in ("week", "month")}  # those of the day
-    return table.group_by([*belongs, "day", "hour", "depth", "in_progress"]).agg(**measures)
+    counted = table.group_by([*belongs, "day", "hour", "depth", "in_progress"]).agg(**measures)
+    return counted.mutate(**{str(name): number for name, number in numbered(date_of(counted.day), week_start).items()})
 
 
 def _depth(in_order: list[Any]) -> Any:
@@ -426,7 +428,7 @@ def _depth(in_order: list[Any]) -> Any:
 class Journey:
     """Every customer's way through the funnel, as a table of the engine that lives as long as `stack`.
 
-    Columns: client_code, day, week, month, hour (of the download), reached_<n> (the instant of step n, missing where
+    Columns: client_code, day and hour (of the download), reached_<n> (the instant of step n, missing where
     not made in order and in time), did_<n>, depth, deadline, in_progress, is_early, and the dimension codes of the
     first session.
     """
@@ -453,9 +455,11 @@ class Journey:
         )
         if "signup" in columns and not arrived.event_0.notnull().any().to_pyarrow().as_py():
             self.left_out.append("signup")
-        calendar_of = {str(name): number for name, number in numbered(arrived.entry, tables.week_start).items()}
         table = arrived.mutate(
-            **calendar_of, hour=hour_of(arrived.entered, self.zone), reached_1=arrived.entered, did_1=True
+            day=arrived.entry.epoch_days().cast("int32"),
+            hour=hour_of(arrived.entered, self.zone),
+            reached_1=arrived.entered,
+            did_1=True,
         ).drop("entry")
         table = table.mutate(reached_day_1=table.day)
         self.steps: tuple[str, ...] = ("download",)
@@ -504,33 +508,30 @@ class Journey:
     def _with_sessions(self, table: ir.Table) -> ir.Table:
         """With the first session and the first order at or after the last step so far, and whether there are any."""
         number = len(self.steps)
-        since = table.select(
-            "client_code", since=table[f"reached_{number}"], since_day=table[f"reached_day_{number}"], entered="entered"
-        )
+        since = table.select("client_code", since=table[f"reached_{number}"], since_day=table[f"reached_day_{number}"])
         sessions = self.seen.sessions.select("client_code", "instant", "day", "is_order")
         self.sessions_are_days = are_dates_only(sessions.instant, self.zone)
         joined = sessions.join(since, "client_code")
-        after = (
-            (joined.day >= joined.since_day) if self.sessions_are_days else (joined.instant >= joined.since)
-        ).fill_null(False)
-        bought = joined.is_order
-        # `entered` of a source without hours is midnight, so nothing of its day lies before it.
-        early = (
-            joined.day < day_of(joined.entered, self.zone)
-            if self.sessions_are_days
-            else (joined.instant < joined.entered)
-        )
+        after = joined.day >= joined.since_day if self.sessions_are_days else joined.instant >= joined.since
         found = joined.group_by("client_code").agg(
             session_at=joined.instant.min(where=after),
-            order_at=joined.instant.min(where=after & bought),
+            order_at=joined.instant.min(where=after & joined.is_order),
+            order_ever_at=joined.instant.min(where=joined.is_order),
             has_session=True,
-            has_order=bought.any(),
-            is_early=(bought & early).any(),
         )
         together = table.left_join(found, "client_code").drop("client_code_right")
-        days = {f"{name}_day": day_of(together[f"{name}_at"], self.zone) for name in ("session", "order")}
-        flags = {name: together[name].fill_null(False) for name in ("has_session", "has_order", "is_early")}
-        return together.mutate(**days, **flags)
+        days = {name: day_of(together[f"{name}_at"], self.zone) for name in ("session", "order", "order_ever")}
+        # `entered` of a source without hours is midnight, so nothing of its day lies before it.
+        early = (
+            days["order_ever"] < together.day if self.sessions_are_days else together.order_ever_at < together.entered
+        )
+        return together.mutate(
+            session_day=days["session"],
+            order_day=days["order"],
+            has_session=together.has_session.fill_null(False),
+            has_order=together.order_ever_at.notnull(),
+            is_early=early.fill_null(False),
+        )
 
     def _with_progress(self, table: ir.Table) -> ir.Table:
         steps = len(self.steps)
@@ -589,7 +590,7 @@ def _per_period(
     """
     every = range(1, len(steps) + 1)
     parts: list[pd.DataFrame] = []
-    with held(_counted(table, ["dimension"], steps)) as few:
+    with held(_counted(table, ["dimension"], steps, tables.week_start)) as few:
         measures: dict[str, Any] = {}
         for number in every:
             measures[f"reached_{number}"] = ibis.ifelse(few.depth >= number, few.entered, 0)

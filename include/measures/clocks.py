@@ -42,9 +42,14 @@ def hour_of(instant: ir.TimestampColumn, zone: str) -> ir.IntegerColumn:
     return cast("ir.IntegerColumn", _local(instant, zone).hour().cast("int32"))
 
 
+def date_of(day: ir.IntegerColumn) -> ir.DateColumn:
+    """The date of a day, by its number."""
+    return cast("ir.DateColumn", (ibis.date(DAYS_FROM_EPOCH) + day.cast("int32").as_interval("D")).cast("date"))
+
+
 def start_of_day(day: ir.IntegerColumn, zone: str) -> ir.TimestampColumn:
     """The instant at which a day begins, by its number."""
-    clock = (ibis.date(DAYS_FROM_EPOCH) + day.cast("int32").as_interval("D")).cast("timestamp")
+    clock = date_of(day).cast("timestamp")
     return clock if zone == UTC else cast("ir.TimestampColumn", _clock_at(UTC, _instant_of(zone, clock)))
 
 
