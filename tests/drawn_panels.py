@@ -16,7 +16,7 @@ from playwright.sync_api import Frame, Page
 
 from include.dashboards.boards import read_dashboard
 from include.dashboards.dashboard import dashboard
-from include.dashboards.sendable import written
+from include.dashboards.sendable import in_column, written
 from tests.page_in_browser import shown
 
 LARGE = 100_000  # from here on a tile shows no hundredths
@@ -128,8 +128,7 @@ def _check_table(card: Mapping[str, Any], panel: Mapping[str, Any], where: objec
         columns = panel["columns"]
         assert card["table"]["head"] == [column["title"] for column in columns], where
         expected = [
-            [written(row.get(column["name"]), column["format"]) for column in columns]
-            for row in panel["rows"][:ROWS_SHOWN]
+            [in_column(row.get(column["name"]), column) for column in columns] for row in panel["rows"][:ROWS_SHOWN]
         ]
         _check_same(card["table"]["body"], expected, where)
 

@@ -76,7 +76,7 @@ ORDER_OF_GRANULARITIES = ("hour", *GRANULARITIES)
 
 FIELDS: dict[str, Field] = {
     "step_number": Field("long", "position of the step in its funnel, from 1"),
-    "funnel_step": Field("keyword", "name of the step"),
+    "funnel_step": Field("keyword", "name of the step", in_words=True),
     "in_any_order": Field("long", "sessions or customers that did this step, whatever they did before it"),
     "in_progress": Field("long", "at the step before, without this one, and still within their window", "customers"),
     "overall_rate": Field("double", "share of those who entered that got to this step", "share"),

@@ -160,6 +160,11 @@ def written(value: Any, shape: str | None) -> str:
     return text + ("%" if shape == "percent" else UNITS.get(shape, ""))
 
 
+def in_column(value: Any, column: Mapping[str, Any]) -> str:
+    """A value of a table's column as a person reads it."""
+    return column["words"].get(value) or written(value, column["format"])
+
+
 def _two_digits(value: float) -> str:
     """A small number by its first two digits that are not zero."""
     rounded = Context(prec=2, rounding=ROUND_HALF_UP).create_decimal(value)
@@ -321,4 +326,5 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["written"] = written
+    environment.filters["in_column"] = in_column
     return environment

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -75,6 +75,7 @@ TITLES = {
     "unusual_days": "Unusual days",
     "waited_hours": "Hours waited",
 }
+NAMES = {"cuped": "CUPED", "mann_whitney": "Mann-Whitney"}  # values that are more than words
 INSTANT = "instant"  # the format of dates that have a time of day: fields ending in `_at`, all of them in UTC
 P_VALUE = "p_value"  # the format of probabilities that are small where it matters
 P_VALUES = ("p_value", "p_value_holm", "p_value_bh", "q_value")
@@ -114,12 +115,14 @@ LABEL_STANDING = 14  # bars of names with more letters than this lie down
 class Column:
     """A column of the table behind a chart.
 
-    `format` is a `Format`, `p_value`, `date` for days, `instant` for a minute of a day, or None for text.
+    `format` is a `Format`, `p_value`, `date` for days, `instant` for a minute of a day, or None for text. `words` says
+    how each name of the column is shown: the rows, and the files made of them, have the names as they are.
     """
 
     name: str
     title: str
     format: str | None
+    words: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -255,6 +258,11 @@ def is_instant(name: str) -> bool:
     return name.endswith("_at")
 
 
+def in_words(name: str) -> str:
+    """A name from the data as a person reads it: `Add to cart` for `add_to_cart`."""
+    return NAMES.get(name) or _sentence(name.replace("_", " "))
+
+
 def _series_title(panel: Panel, name: str) -> str:
     return panel.series_titles.get(name, title_of(name))
 
@@ -323,7 +331,15 @@ def _columns(panel: Panel, rows: Sequence[Row], fields: Mapping[str, Field]) -> 
         named = (panel.x, panel.breakdown, *panel.series, panel.color, *(panel.band or ()), *EVIDENCE, "is_complete")
         present = {name for row in rows for name in row}
         shown = tuple(dict.fromkeys(name for name in named if name is not None and name in present))
-    return tuple(Column(name, title_of(name), _column_format(panel, name, fields)) for name in shown)
+    return tuple(
+        Column(name, title_of(name), _column_format(panel, name, fields), _words(name, rows, fields)) for name in shown
+    )
+
+
+def _words(name: str, rows: Sequence[Row], fields: Mapping[str, Field]) -> dict[str, str]:
+    if not fields[name].in_words:
+        return {}
+    return {row[name]: in_words(row[name]) for row in rows if row.get(name) is not None}
 
 
 def _column_format(panel: Panel, name: str, fields: Mapping[str, Field]) -> str | None:
@@ -360,7 +376,7 @@ def _tiles(panel: Panel, rows: Sequence[Row], fields: Mapping[str, Field]) -> tu
     several = len(panel.series) > 1
     tiles = []
     for row in rows:
-        group = _text(row.get(panel.breakdown)) if panel.breakdown else ""
+        group = _text(row.get(panel.breakdown), fields[panel.breakdown]) if panel.breakdown else ""
         notes = ["not over yet"] if row.get("is_complete") is False else []
         if row.get("change_rate") is not None and not several:
             notes.append(f"{row['change_rate']:+.1%} on the period before")
@@ -392,10 +408,12 @@ def _only_zeros(panel: Panel, rows: Sequence[Row], fields: Mapping[str, Field]) 
     return f"Everything here is zero: {many} from {places[0][:10]} to {places[-1][:10]}."
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, field: Field) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "(none)" if value is None else str(value)
+    if value is None:
+        return "(none)"
+    return in_words(str(value)) if field.in_words else str(value)
 
 
 class _Chart:
@@ -440,7 +458,9 @@ class _Chart:
             drawn["low"], drawn["high"] = (row.get(end) for end in ends)
         if self.panel.marked and name == self.value_names[0]:
             drawn["marked"] = row.get(self.panel.marked) is True
-        drawn.update({extra: row.get(extra) for extra in self.extra})
+        for extra in self.extra:
+            told = row.get(extra)
+            drawn[extra] = in_words(told) if told is not None and self.fields[extra].in_words else told
         return drawn
 
     def _label(self, name: str, row: Row) -> str:
@@ -448,7 +468,7 @@ class _Chart:
             label = period_label(row[name], row.get("granularity"))
             # On the axis of a heatmap there is no room for more than the day.
             return label.removeprefix("week of ") if self.panel.mark == "heatmap" else label
-        return _text(row.get(name))
+        return _text(row.get(name), self.fields[name])
 
     @property
     def short_format(self) -> str:

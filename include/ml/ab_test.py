@@ -160,7 +160,7 @@ FIELDS: dict[str, Field] = {
     "comparison": Field("keyword", f"what is compared: {', '.join(f'`{one}`' for one in COMPARISONS)}"),
     "against": Field("keyword", "what it is compared with"),
     "outcome": Field("keyword", "what is compared of each customer: orders, revenue, …"),
-    "method": Field("keyword", "which test"),
+    "method": Field("keyword", "which test", in_words=True),
     "effect": Field("double", "the difference, in the unit of the outcome; of `earlier periods` a share"),
     **{
         f"{outcome}_effect{end}": Field("double", f"{told}the difference of {outcome} per customer", unit)

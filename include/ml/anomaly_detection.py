@@ -127,7 +127,7 @@ EXPLAINED_SHARE, MORE_THAN_EXPECTED = 0.5, 0.25
 NAMED = 5  # days or series that a warning lists
 
 FIELDS: dict[str, Field] = {
-    "series": Field("keyword", "what is counted per day"),
+    "series": Field("keyword", "what is counted per day", in_words=True),
     "series_group": Field("keyword", "funnel, orders, revenue or downloads: what is drawn together"),
     "actual": Field("double", "the day's value, without sessions whose order used a promotion"),
     "expected": Field("double", "what it should have been"),
@@ -151,7 +151,7 @@ FIELDS: dict[str, Field] = {
     "amount_predicted": Field("double", "mean amount a day with an order that the model expected", "currency"),
     "amount_made": Field("double", "mean amount a day with an order above zero in the newest days", "currency"),
     "amount_before": Field("double", "mean amount a day with an order above zero before them", "currency"),
-    "main_step": Field("keyword", "step of the funnel that departs most"),
+    "main_step": Field("keyword", "step of the funnel that departs most", in_words=True),
 }
 
 VALUES = ("actual", "expected", "band_low", "band_high")

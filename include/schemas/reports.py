@@ -21,12 +21,14 @@ FieldType = Literal["keyword", "date", "boolean", "long", "double", "geo_point"]
 class Field:
     """One field of report rows: its Elasticsearch type, its unit where it has one, and what it means.
 
-    A `geo_point` is a text in the rows: latitude and longitude in degrees, with a comma between them.
+    A `geo_point` is a text in the rows: latitude and longitude in degrees, with a comma between them. `in_words` says
+    that the values are names such as `add_to_cart`, which a reader is shown as words; the rows keep the names.
     """
 
     type: FieldType
     description: str
     unit: str = ""
+    in_words: bool = False
 
 
 # Field names shared by all reports. An analysis that needs one more declares it in its own FIELDS; a test sees to it

@@ -110,6 +110,11 @@ function cardOf(panel, file, tools) {
   return made;
 }
 
+// A value of a table's column: a name in words where the column has some for it.
+function toldIn(column, value) {
+  return Object.hasOwn(column.words, value) ? column.words[value] : written(value, column.format);
+}
+
 const LARGE = 100_000; // from here on a tile shows no hundredths
 const LONG = 30; // letters of a cell that needs room for its lines
 const SHORT = 15; // letters of a cell that stays on its line
@@ -139,7 +144,7 @@ function tableOf(panel) {
       "tr",
       {},
       ...panel.columns.map((column) => {
-        const text = written(row[column.name], column.format);
+        const text = toldIn(column, row[column.name]);
         return element("td", { className: kindOf(text, column) }, text);
       }),
     ),

@@ -18,6 +18,7 @@ from include.dashboards.vega import (
     Drawing,
     draw,
     format_of,
+    in_words,
     period_label,
     short_format,
     theme,
@@ -311,6 +312,25 @@ def test_a_long_name_takes_two_lines() -> None:
     assert ">short name, long enough<" in svg(
         draw(panel(mark="bar", x="segment"), [{"segment": "short name, long enough", "orders": 3}], FIELDS)
     )
+
+
+FUNNEL = {**FIELDS, "funnel_step": Field("keyword", "a step", in_words=True)}
+
+
+def test_names_of_the_data_are_shown_as_words_and_stay_what_they_are_in_the_rows() -> None:
+    rows = [{"funnel_step": "add_to_cart", "period": f"2024-01-0{day}", "orders": day} for day in (1, 2)]
+    drawing = draw(panel(mark="bar", x="funnel_step"), rows, FUNNEL)
+    assert ">Add to cart<" in svg(drawing)
+    assert drawing.rows == rows
+    assert [column.words for column in drawing.columns] == [{"add_to_cart": "Add to cart"}, {}]
+    lines = svg(draw(panel(breakdown="funnel_step"), rows, FUNNEL))
+    assert ">Add to cart<" in lines
+    assert "add_to_cart" not in lines
+    told = svg(draw(panel(columns=("funnel_step",)), rows, FUNNEL))
+    assert "Funnel step: Add to cart" in told
+    (tile, _) = draw(panel(mark="metric", x=None, breakdown="funnel_step"), rows, FUNNEL).tiles
+    assert tile.label == "Add to cart"
+    assert (in_words("cuped"), in_words("mann_whitney")) == ("CUPED", "Mann-Whitney")
 
 
 def test_zeros_stand_on_the_axis() -> None:
