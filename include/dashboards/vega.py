@@ -349,7 +349,8 @@ def _column_format(panel: Panel, name: str, fields: Mapping[str, Field]) -> str 
     if found == "date" and is_instant(name):
         return INSTANT
     if name in OWN_UNIT:
-        of = format_of(fields[_values(panel)[0]])
+        # Where a table has the rate, they are its; whatever the table is about.
+        of = format_of(fields["rate" if "rate" in panel.columns else _values(panel)[0]])
         return panel.format if of in (None, "decimal", "date") else of
     # The panel's format is its author's own word on values that have no unit.
     return panel.format if name in _values(panel) and found == "decimal" else found

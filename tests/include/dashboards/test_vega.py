@@ -376,6 +376,12 @@ def test_an_interval_has_the_unit_of_what_it_is_of() -> None:
     assert [column.format for column in columns] == ["percent", "percent", "p_value"]
 
 
+def test_the_interval_of_a_rate_is_one_of_shares_whatever_the_table_is_about() -> None:
+    table = panel(mark="table", x=None, y="orders", columns=("orders", "rate", "ci_low", "ci_high"))
+    columns = draw(table, [{"orders": 5, "rate": 0.5, "ci_low": 0.4, "ci_high": 1.0}], FIELDS).columns
+    assert [column.format for column in columns] == ["number", "percent", "percent", "percent"]
+
+
 def test_a_moment_has_its_time_of_day_and_a_day_has_none() -> None:
     fields = {**FIELDS, "started_at": Field("date", "when it began"), "reports_as_of": Field("date", "a day")}
     table = panel(mark="table", x=None, y="orders", columns=("started_at", "reports_as_of", "period", "orders"))
