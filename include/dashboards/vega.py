@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -102,12 +102,12 @@ LEGEND_ENTRIES = 12
 LEGEND_LABEL_PIXELS = 280  # a longer name is cut; names of products often differ at their end
 LEGEND_SYMBOL_PIXELS, LEGEND_LETTER_PIXELS = 26, 7  # about what an entry takes
 BARS_SHOWN = 140  # more bars than this over time are drawn as lines: they would be thinner than a hair
-NARROW_PIXELS = 260  # the width of a chart on a telephone
-LINE_LETTERS, LINE_PIXELS = 26, 12  # of a name beside its bar that takes two lines
-TWO_LINES = 2 * LINE_PIXELS + 6
+LINE_LETTERS, LINE_PIXELS = 26, 12  # of a name beside its bar; a longer one takes several lines
+LINES_GAP, MOST_LINES = 6, 4
 FEW_BARS = 4  # so few stand apart
 FEW_UNITS = 2  # up to so many, each has its tick
-NAMES_STANDING = 14  # so many names have room below standing bars on a telephone
+NAMES_STANDING = 20  # so many names have room below standing bars on a telephone
+LEANING_PIXELS = 19  # between two names that lean; closer ones stand upright
 LABEL_STANDING = 14  # bars of names with more letters than this lie down
 
 
@@ -545,10 +545,7 @@ class _Chart:
         legend: Spec = {"title": self.series_title, "symbolOpacity": 1}  # else as pale as a band, or a hidden point
         in_one_row = sum(LEGEND_SYMBOL_PIXELS + LEGEND_LETTER_PIXELS * len(name) for name in names)
         entry = LEGEND_SYMBOL_PIXELS + min(LEGEND_LABEL_PIXELS, LEGEND_LETTER_PIXELS * max(map(len, names), default=0))
-        # Of the card's width, not of the chart's: that one changes once the axes are laid out, and Vega would keep the
-        # room of the first guess. `width` stands in it so that it is asked for again when the window changes.
-        room = f"(isFinite(containerSize()[0]) ? containerSize()[0] - {self._pixels_of_axis} : width)"
-        legend["columns"] = {"expr": f"{room} >= {in_one_row} ? {count} : max(1, floor({room} / {entry}))"}
+        legend["columns"] = {"expr": f"{self.room} >= {in_one_row} ? {count} : max(1, floor({self.room} / {entry}))"}
         if self.group and self.fields[self.group].type in ("date", "long") and len(self.value_names) == 1:
             return {"color": {"field": "series", "type": "ordinal", "sort": None, "legend": legend}}
         if names <= set(self.panel.tones):
@@ -561,8 +558,20 @@ class _Chart:
         return {"color": {"field": "series", "type": "nominal", "sort": None, "legend": legend, **scale}}
 
     @property
+    def room(self) -> str:
+        """An expression for about how wide the chart itself is.
+
+        From the card's width, not the chart's: that one changes once the axes are laid out, and Vega would keep the
+        room of the first guess. `width` stands in it so that it is asked for again when the window changes.
+        """
+        return f"(isFinite(containerSize()[0]) ? containerSize()[0] - {self._pixels_of_axis} : width)"
+
+    @property
     def _pixels_of_axis(self) -> int:
         """About how far the chart itself begins from the left."""
+        if self.panel.mark == "heatmap":
+            longest = max(len(row["series"]) for row in self.drawn)
+            return 50 + LEGEND_LETTER_PIXELS * min(longest, LINE_LETTERS)
         longest = max(len(row["label"]) for row in self.drawn)
         lies = self.panel.mark == "bar" and self.x_type != "date" and longest > LABEL_STANDING
         return 50 + LEGEND_LETTER_PIXELS * (min(longest, LINE_LETTERS) if lies else 3)
@@ -696,10 +705,9 @@ def _bar(chart: _Chart) -> Spec:
     if longest > LABEL_STANDING:
         return _lying_bars(chart, shared, side_by_side, stack)
     labels = {row["label"] for row in chart.drawn}
-    are_short = longest <= 3 or LEGEND_LETTER_PIXELS * longest * len(labels) <= NARROW_PIXELS
-    axis = {"title": chart.x_title, "grid": False, "labelAngle": 0 if are_short else -40}
-    if chart.x_type == "keyword" and not are_short and len(labels) <= NAMES_STANDING:
-        axis["labelOverlap"] = False  # Vega would leave out every other name, which nobody can guess
+    axis: Spec = {"title": chart.x_title, "grid": False, "labelAngle": 0 if longest <= 3 else -40}
+    if chart.x_type == "keyword":
+        axis |= _every_name(chart, labels, places=max(len(labels), FEW_BARS + 0.5) if len(labels) > 1 else 1)
     across = {"x": {"field": "label", "type": "ordinal", "sort": None, "axis": axis}}
     if len(labels) <= FEW_BARS:
         # As wide as those of one more than a few: else three bars would fill the card, and one alone half of it.
@@ -711,6 +719,23 @@ def _bar(chart: _Chart) -> Spec:
     if chart.panel.whisker:
         layers.append(_whiskers(upright["y"], "y"))
     return {"data": chart.data, "height": HEIGHT, "encoding": across, "layer": layers}
+
+
+def _every_name(chart: _Chart, names: Collection[str], *, places: float) -> Spec:
+    """What an axis of names below needs to have all of them: they lie, lean or stand, as there is room.
+
+    Vega would leave out every other one, which nobody can guess. Nothing for more names than have room.
+    """
+    if len(names) > NAMES_STANDING:
+        return {}
+    room = f"{chart.room} / {places:g}"
+    lies = f"{room} >= {LEGEND_LETTER_PIXELS * max(map(len, names))}"
+    return {
+        "labelOverlap": False,
+        "labelAngle": {"expr": f"{lies} ? 0 : {room} >= {LEANING_PIXELS} ? 320 : 270"},
+        "labelAlign": {"expr": f"{lies} ? 'center' : 'right'"},
+        "labelBaseline": {"expr": f"{lies} ? 'top' : 'middle'"},
+    }
 
 
 def _color_of_sign(chart: _Chart) -> Spec:
@@ -746,25 +771,45 @@ def _is_stacked(panel: Panel) -> bool:
     return panel.breakdown is not None and len(panel.series) == 1 and panel.format in ADDITIVE
 
 
-SPACE, POINT = (f"lastindexof(slice(datum.label, 0, {LINE_LETTERS}), '{sign}')" for sign in " .")
-# At a space, or, as a task's id has none, behind a point.
-IN_TWO_LINES = (
-    f"length(datum.label) > {LINE_LETTERS} && {SPACE} > 0 "
-    f"? [slice(datum.label, 0, {SPACE}), slice(datum.label, {SPACE} + 1)] "
-    f": length(datum.label) > {LINE_LETTERS} && {POINT} > 0 "
-    f"? [slice(datum.label, 0, {POINT} + 1), slice(datum.label, {POINT} + 1)] : datum.label"
-)
+# A line ends at a space, or, as a task's id has none, behind a point; the second of a pair begins one.
+PAIRED = " [+] "
+LINE = rf"(.{{1,{LINE_LETTERS - 1}}})(?:\s+|$)|(.{{1,{LINE_LETTERS - 1}}}[.])(?=.)"
+
+
+def _lines_of(label: str) -> list[str]:
+    """The lines that `_in_lines` makes of a label, to know how much room they take."""
+    if len(label) <= LINE_LETTERS:
+        return [label]
+    return re.sub(LINE, r"\1\2\n", re.sub(PAIRED, "\n+ ", label)).strip().split("\n")
+
+
+def _in_lines(most: int) -> str:
+    """An expression for an axis: its label in up to so many lines, what is left over in the last."""
+    pattern = LINE.replace("\\", "\\\\")
+    paired = f"replace(datum.label, regexp('{PAIRED}', 'g'), '\\n+ ')"
+    lines = f"split(trim(replace({paired}, regexp('{pattern}', 'g'), '$1$2\\n')), '\\n')"
+    kept = ", ".join(f"{lines}[{place}]" for place in range(most - 1))
+    return (
+        f"length(datum.label) <= {LINE_LETTERS} ? datum.label : length({lines}) <= {most} ? {lines} "
+        f": [{kept}, join(slice({lines}, {most - 1}), ' ')]"
+    )
+
+
+def _wrapped(labels: Iterable[str], most: int = MOST_LINES) -> tuple[Spec, int]:
+    """What an axis needs for these labels, and how high each of them is; nothing for short ones."""
+    lines = min(most, max((len(_lines_of(label)) for label in labels), default=1))
+    if lines < 2:
+        return {}, 0
+    return {"labelExpr": _in_lines(lines), "labelLineHeight": LINE_PIXELS}, lines * LINE_PIXELS + LINES_GAP
 
 
 def _lying_bars(chart: _Chart, shared: Spec, side_by_side: Spec | None, stack: str | None) -> Spec:
     across = _within_reach(chart, chart.y_encoding(stack=stack))
     across["axis"] = {**across["axis"], **NUMBERS_ACROSS, "titleAnchor": "end"}  # it may be longer than the axis
     labels = {row["label"] for row in chart.drawn if row["value"] is not None}  # Vega leaves the others out
-    step = BAR_STEP
-    axis: Spec = {"title": chart.panel.x_title or None, "grid": False}
-    if max(map(len, labels), default=0) > LINE_LETTERS:
-        axis |= {"labelExpr": IN_TWO_LINES, "labelLineHeight": LINE_PIXELS}
-        step = TWO_LINES
+    in_lines, pixels = _wrapped(labels)
+    step = max(BAR_STEP, pixels)
+    axis: Spec = {"title": chart.panel.x_title or None, "grid": False, **in_lines}
     encoding: Spec = {"y": {"field": "label", "type": "nominal", "sort": None, "axis": axis}}
     if side_by_side:
         encoding["yOffset"] = side_by_side
@@ -844,13 +889,12 @@ def _heatmap(chart: _Chart) -> Spec:
         names.sort(key=float, reverse=True)  # numbers grow upwards, as on every other chart
     rows = len(names)
     step = max(8, min(CELL_STEP if rows > FEW_ROWS else CELL_STEP_OF_FEW, TALLEST // rows))
-    down: Spec = {"title": group_title}
-    if max(map(len, names)) > LINE_LETTERS and TALLEST // rows >= TWO_LINES:
-        step = max(step, TWO_LINES)
-        down |= {"labelExpr": IN_TWO_LINES, "labelLineHeight": LINE_PIXELS}
+    in_lines, pixels = _wrapped(names, min(MOST_LINES, (TALLEST // rows - LINES_GAP) // LINE_PIXELS))
+    step = max(step, pixels)
+    down: Spec = {"title": group_title, **in_lines}
     across: Spec = {"title": chart.x_title, "labelAngle": 0 if chart.x_type in ("long", "double") else -40}
     if chart.x_type == "keyword":
-        across["labelOverlap"] = False  # of names in no order none can be guessed
+        across |= {"labelOverlap": False, **_every_name(chart, columns, places=len(columns))}
     encoding: Spec = {
         "x": {"field": "label", "type": "ordinal", "sort": columns, "axis": across},
         "y": {"field": "series", "type": "ordinal", "sort": names, "axis": down},

@@ -333,6 +333,45 @@ def test_names_of_the_data_are_shown_as_words_and_stay_what_they_are_in_the_rows
     assert (in_words("cuped"), in_words("mann_whitney")) == ("CUPED", "Mann-Whitney")
 
 
+PAIR = "SFT DRNK 2 LITER BTL CARB INCL, 2 L (1132770) + SFT DRNK 2 LITER BTL CARB INCL, 2 L (882441)"
+
+
+def lines_beside(drawn: str) -> list[list[str]]:
+    """The lines of each label that has several."""
+    found = re.findall(r"<text[^>]*>((?:<tspan[^>]*>[^<]*</tspan>)+)</text>", drawn)
+    return [re.findall(r"<tspan[^>]*>([^<]*)</tspan>", one) for one in found]
+
+
+def test_both_products_of_a_pair_are_named_whole() -> None:
+    rows = [{"segment": PAIR, "orders": 3}, {"segment": "MILK, 1 GA (10) + EGGS, 1 DZ (981760)", "orders": 2}]
+    drawn = svg(draw(panel(mark="bar", x="segment"), rows, FIELDS))
+    assert "…" not in drawn
+    assert lines_beside(drawn) == [
+        ["SFT DRNK 2 LITER BTL CARB", "INCL, 2 L (1132770)", "+ SFT DRNK 2 LITER BTL", "CARB INCL, 2 L (882441)"],
+        ["MILK, 1 GA (10)", "+ EGGS, 1 DZ (981760)"],
+    ]
+    heights = [float(high) for high in re.findall(r'aria-roledescription="bar" d="M[^v]*v([\d.]+)', drawn)]
+    assert min(heights) > 4 * 11  # so that no label reaches into the next
+
+
+def test_more_lines_than_there_is_room_for_are_cut_in_the_last() -> None:
+    drawn = svg(draw(panel(mark="bar", x="segment"), [{"segment": f"{PAIR} {LONG}", "orders": 3}], FIELDS))
+    ((*whole, last),) = lines_beside(drawn)
+    assert whole == ["SFT DRNK 2 LITER BTL CARB", "INCL, 2 L (1132770)", "+ SFT DRNK 2 LITER BTL"]
+    assert last.startswith("CARB INCL, 2 L (882441) a")
+    assert last.endswith("…")
+
+
+@pytest.mark.parametrize(("offset", "light"), [(0, "#ffffff"), (9, "#101418")])
+def test_numbers_can_be_read_on_their_cells(offset: int, light: str) -> None:
+    """White on dark cells and black on bright ones, long names beside them or not."""
+    for name in ("short", LONG):
+        rows = [{"segment": name, "offset": place, "orders": 1 + 10 * place} for place in (0, 4, 9)]
+        grid = panel(mark="heatmap", x="offset", y="orders", color="orders", breakdown="segment")
+        drawn = svg(draw(grid, rows, FIELDS))
+        assert re.search(rf'fill="{light}"[^>]*>{1 + 10 * offset}</text>', drawn)
+
+
 def test_zeros_stand_on_the_axis() -> None:
     spec = draw(panel(mark="bar", x="segment"), [{"segment": "a", "orders": 0}], FIELDS).spec
     assert spec is not None
@@ -361,12 +400,31 @@ def test_what_is_counted_has_no_halves_on_its_axis(most: int) -> None:
     assert not [tick for tick in ticks if "." in tick]
 
 
-def test_every_bar_has_its_name_on_a_telephone() -> None:
-    names = [f"segment {number}" for number in range(1, NAMES_STANDING + 1)]
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9, NAMES_STANDING])
+@pytest.mark.parametrize("prefix", ["segment ", "p"])
+def test_every_bar_has_its_name_on_a_telephone(count: int, prefix: str) -> None:
+    names = [f"{prefix}{number}" for number in range(1, count + 1)]
     spec = draw(panel(mark="bar", x="segment"), [{"segment": name, "orders": 1} for name in names], FIELDS).spec
     assert spec is not None
     drawn = vl_convert.vegalite_to_svg({**spec, "width": 230, "config": theme(dark=False)})
-    assert re.findall(r'opacity="1">(segment \d+)</text>', drawn) == names
+    assert re.findall(rf'opacity="1">({prefix}\d+)</text>', drawn) == names
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "angle"),
+    [(3, 600, None), (3, 230, "320"), (NAMES_STANDING, 600, "320"), (NAMES_STANDING, 230, "270")],
+)
+def test_names_lie_or_lean_or_stand_as_there_is_room(count: int, width: int, angle: str | None) -> None:
+    """Lying they are in the middle below their bars, else they end there; of bars and of a grid's columns."""
+    rows = [{"segment": f"segment {number}", "kind": "a", "orders": 1} for number in range(1, count + 1)]
+    fields = {**FIELDS, "kind": Field("keyword", "another name")}
+    for one in (panel(mark="bar", x="segment"), panel(mark="heatmap", x="segment", color="orders", breakdown="kind")):
+        spec = draw(one, rows, fields).spec
+        drawn = vl_convert.vegalite_to_svg({**(spec or {}), "width": width, "config": theme(dark=False)})
+        found = re.findall(r'<text text-anchor="(\w+)" transform="([^"]*)"[^>]*opacity="1">segment \d+<', drawn)
+        assert len(found) == count
+        assert {anchor for anchor, _ in found} == {"end" if angle else "middle"}
+        assert {(re.findall(r"rotate\((\d+)\)", where) or [None])[0] for _, where in found} == {angle}
 
 
 def test_an_interval_has_the_unit_of_what_it_is_of() -> None:
