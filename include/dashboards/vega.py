@@ -101,6 +101,7 @@ CELLS_LABELLED = 400  # a heatmap with more cells than this carries no numbers
 LEGEND_ENTRIES = 12
 LEGEND_LABEL_PIXELS = 280  # a longer name is cut; names of products often differ at their end
 LEGEND_SYMBOL_PIXELS, LEGEND_LETTER_PIXELS = 26, 7  # about what an entry takes
+MONTHS_TICKED = timedelta(days=330)  # over so many days an axis has no ticks within months, however wide it is
 BARS_SHOWN = 140  # more bars than this over time are drawn as lines: they would be thinner than a hair
 LINE_LETTERS, LINE_PIXELS = 26, 12  # of a name beside its bar; a longer one takes several lines
 LINES_GAP, MOST_LINES = 6, 4
@@ -508,18 +509,20 @@ class _Chart:
     def x_encoding(self) -> Spec:
         axis: Spec = {"title": self.x_title, "grid": False}
         if self.x_type == "date":
-            time = {"format": self._day_format(), "tickCount": {"expr": "ceil(width / 110)"}, "labelFlush": True}
+            time = {"format": self._day_format(), "tickCount": {"expr": "ceil(width / 75)"}, "labelFlush": False}
             return {"field": "x", "type": "temporal", "scale": {"type": "utc"}, "axis": {**axis, **time}}
         if self.x_type in ("long", "double"):
             whole = {"tickMinStep": 1} if self.x_type == "long" else {}
             scale = {"zero": False, "nice": False, **({"padding": 8} if self.panel.mark == "scatter" else {})}
-            axis |= {**whole, **NUMBERS_ACROSS, "format": "~s"}
+            shape: Format = "percent" if format_of(self.fields[self.x]) == "percent" else "number"
+            axis |= {**whole, **NUMBERS_ACROSS, "format": short_format(shape, [row["x"] for row in self.drawn])}
             return {"field": "x", "type": "quantitative", "scale": scale, "axis": axis}
         return {"field": "label", "type": "ordinal", "sort": None, "axis": axis}
 
     def _day_format(self) -> str:
         are_months = self.x == "period" and all(len(row["label"]) == len("2024-01") for row in self.drawn)
-        return "%b %Y" if are_months else "%d %b %Y"
+        days = [_instant(row["x"]) for row in self.drawn]
+        return "%b %Y" if are_months or max(days) - min(days) > MONTHS_TICKED else "%d %b %Y"
 
     def y_encoding(self, *, stack: str | None = None) -> Spec:
         axis = {"title": self.y_title, "format": self.short_format, **self._whole_ticks(stack)}

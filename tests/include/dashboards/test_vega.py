@@ -372,6 +372,35 @@ def test_numbers_can_be_read_on_their_cells(offset: int, light: str) -> None:
         assert re.search(rf'fill="{light}"[^>]*>{1 + 10 * offset}</text>', drawn)
 
 
+def test_small_numbers_across_are_no_thousandths() -> None:
+    rows = [{"segment": name, "rate": rate, "orders": 3} for name, rate in (("a", -0.15), ("b", -0.29))]
+    fields = {**FIELDS, "rate": Field("double", "an effect")}
+    drawn = svg(draw(panel(mark="scatter", x="rate", breakdown="segment"), rows, fields))
+    ticks = re.findall(r">(−?[\d.]+m?)</text>", drawn)
+    assert "−0.2" in ticks
+    assert not [tick for tick in ticks if tick.endswith("m")]
+    assert ">−20%<" in svg(draw(panel(mark="scatter", x="rate", breakdown="segment"), rows, FIELDS))
+
+
+def test_half_a_year_has_several_days_below_it_on_a_telephone() -> None:
+    rows = [{"period": f"2024-{month:02}-{day:02}", "orders": day} for month in range(1, 7) for day in range(1, 28)]
+    spec = draw(panel(), rows, FIELDS).spec
+    drawn = vl_convert.vegalite_to_svg({**(spec or {}), "width": 320, "config": theme(dark=False)})
+    assert len(re.findall(r'opacity="1">(\d\d \w+ 2024)</text>', drawn)) >= 3
+
+
+def test_years_have_months_below_them() -> None:
+    """So that they have room: it is always the first of a month that is marked."""
+    rows = [{"period": f"{year}-{month:02}-03", "orders": month} for year in (2023, 2024) for month in range(1, 13)]
+    for width in (320, 1600):
+        spec = draw(panel(), rows, FIELDS).spec
+        drawn = vl_convert.vegalite_to_svg({**(spec or {}), "width": width, "config": theme(dark=False)})
+        shown = re.findall(r'opacity="1">([^<]*202[34])</text>', drawn)
+        assert len(shown) >= 4
+        assert len(set(shown)) == len(shown)
+        assert all(re.fullmatch(r"\w{3} 202[34]", one) for one in shown)
+
+
 def test_zeros_stand_on_the_axis() -> None:
     spec = draw(panel(mark="bar", x="segment"), [{"segment": "a", "orders": 0}], FIELDS).spec
     assert spec is not None
