@@ -84,6 +84,8 @@ OWN_UNIT = ("ci_low", "ci_high")  # an interval has the unit of what it is of
 # What a colour says where a value is good or bad in itself; each can be read on the light and on the dark page.
 TONES: dict[Tone, str] = {"good": "#12a37a", "bad": "#de6210", "plain": "#2f8bc9", "faint": "#89929c"}
 
+POINT_SIZE = 50  # square pixels
+LINE_WIDTH = 2
 SHAPES = ["circle", "square", "cross", "diamond", "triangle-up"]
 
 HEIGHT = 260
@@ -207,7 +209,7 @@ def theme(*, dark: bool) -> Spec:
         "view": {"stroke": None},
         "mark": {"color": palette[0]},
         "bar": {"color": palette[0]},
-        "line": {"color": palette[0], "strokeWidth": 2},
+        "line": {"color": palette[0], "strokeWidth": LINE_WIDTH},
         "area": {"color": palette[0]},
         "point": {"color": palette[0]},
         "rule": {"color": muted},
@@ -608,6 +610,7 @@ class _Chart:
 
 
 OPEN = "datum.open"
+AS_GIVEN: Spec = {"field": "size", "type": "quantitative", "scale": None, "legend": None}
 # The first and the last number stand under their ticks, and no closer than they are wide.
 NUMBERS_ACROSS: Spec = {"labelFlush": False, "tickCount": {"expr": "max(2, floor(width / 60))"}}
 FINISHED = {"transform": [{"filter": f"!{OPEN}"}]}
@@ -638,10 +641,11 @@ def _line(chart: _Chart) -> Spec:
             one = {"name": "band", "values": chart.drawn[:: len(chart.value_names)]}
             band = {"data": one, "mark": {**band["mark"], "color": TONES["faint"], "opacity": 0.3}, "encoding": ends}
         layers.append(band)
-    layers.append({**FINISHED, "mark": solid, "encoding": encoding})
+    lines = encoding if is_area else {**encoding, **_widths(chart.drawn)}
+    layers.append({**FINISHED, "mark": solid, "encoding": lines})
     if chart.has_open:
         joined = {"name": "unfinished", "values": _unfinished(chart.drawn)}
-        layers.append({"data": joined, "mark": dashed, "encoding": encoding})
+        layers.append({"data": joined, "mark": dashed, "encoding": lines})
     per_series = len(chart.drawn) / max(1, len({row.get("series") for row in chart.drawn}))
     shown = 1 if per_series <= POINTS_SHOWN and not (is_area and chart.is_split) else 0
     # With more points than that they are still there, unseen, to be pointed at.
@@ -651,6 +655,26 @@ def _line(chart: _Chart) -> Spec:
         told = {"x": encoding["x"], "y": encoding["y"], "tooltip": chart.tooltip()}
         layers.append({"transform": [{"filter": "datum.marked"}], "mark": standing_out, "encoding": told})
     return {"data": chart.data, "height": HEIGHT, "layer": layers}
+
+
+def _widths(drawn: Sequence[Row]) -> Spec:
+    """The widths of lines, where several are the same: the later within the earlier, else only the last is seen."""
+    lines: dict[Any, list[tuple[Any, Any]]] = {}
+    for row in drawn:
+        lines.setdefault(row.get("series"), []).append((row["x"], row["value"]))
+    same: dict[tuple[Any, ...], list[Any]] = {}
+    for name, points in lines.items():
+        same.setdefault(tuple(points), []).append(name)
+    if all(len(names) == 1 for names in same.values()):
+        return {}
+    widths = {
+        name: LINE_WIDTH * (1 + 2 * (len(names) - 1 - place))
+        for names in same.values()
+        for place, name in enumerate(names)
+    }
+    for row in drawn:
+        row["size"] = widths[row.get("series")]
+    return {"size": AS_GIVEN}
 
 
 def _points(chart: _Chart, encoding: Spec, *, size: int, opacity: float) -> list[Spec]:
@@ -959,8 +983,22 @@ def _scatter(chart: _Chart) -> Spec:
     # Colours repeat after eight, shapes after five: together they tell forty apart.
     shape = {"shape": {**color["color"], "scale": {"range": SHAPES}}} if color else {}
     y = {**chart.y_encoding(), "scale": {"zero": False}}  # latitudes of a town would lie on one line
-    encoding = {"x": chart.x_encoding(), "y": y, **color, **shape}
-    return {"data": chart.data, "height": HEIGHT, "layer": _points(chart, encoding, size=50, opacity=0.7)}
+    encoding = {"x": chart.x_encoding(), "y": y, **color, **shape, **_nested(chart.drawn)}
+    return {"data": chart.data, "height": HEIGHT, "layer": _points(chart, encoding, size=POINT_SIZE, opacity=0.7)}
+
+
+def _nested(drawn: Sequence[Row]) -> Spec:
+    """The sizes of points, where several series have one at the same place: the later within the earlier."""
+    there: dict[tuple[Any, Any], list[Row]] = {}
+    for row in drawn:
+        there.setdefault((row["x"], row["value"]), []).append(row)
+    if not any(len({row.get("series") for row in rows}) > 1 for rows in there.values()):
+        return {}
+    for rows in there.values():
+        series = list(dict.fromkeys(row.get("series") for row in rows))
+        for row in rows:
+            row["size"] = POINT_SIZE * (len(series) - series.index(row.get("series"))) ** 2
+    return {"size": AS_GIVEN}
 
 
 def _map(chart: _Chart) -> Spec:

@@ -382,6 +382,34 @@ def test_small_numbers_across_are_no_thousandths() -> None:
     assert ">−20%<" in svg(draw(panel(mark="scatter", x="rate", breakdown="segment"), rows, FIELDS))
 
 
+def test_points_at_the_same_place_are_all_seen() -> None:
+    rows = [{"segment": name, "period": "2024-01-01", "orders": 3} for name in "abc"]
+    rows.append({"segment": "a", "period": "2024-01-02", "orders": 4})
+    spec = draw(panel(mark="scatter", breakdown="segment"), rows, FIELDS).spec
+    assert spec is not None
+    largest, middle, smallest, alone = (row["size"] for row in spec["data"]["values"])
+    assert largest > middle > smallest == alone
+    assert spec["layer"][0]["encoding"]["size"]["field"] == "size"
+    apart = draw(panel(mark="scatter", breakdown="segment"), rows[2:], FIELDS).spec
+    assert apart is not None
+    assert "size" not in apart["layer"][0]["encoding"]
+
+
+def test_lines_that_are_the_same_are_all_seen() -> None:
+    rows = [
+        {"segment": name, "period": f"2024-01-0{day}", "orders": day + (name == "other")}
+        for name in ("first", "second", "other")
+        for day in (1, 2)
+    ]
+    widths = dict(
+        re.findall(
+            r'series: (\w+)[^"]*"[^>]*aria-roledescription="line mark"[^>]*stroke-width="(\d+)"',
+            svg(draw(panel(breakdown="segment"), rows, FIELDS)),
+        )
+    )
+    assert widths == {"first": "6", "second": "2", "other": "2"}
+
+
 def test_half_a_year_has_several_days_below_it_on_a_telephone() -> None:
     rows = [{"period": f"2024-{month:02}-{day:02}", "orders": day} for month in range(1, 7) for day in range(1, 28)]
     spec = draw(panel(), rows, FIELDS).spec
