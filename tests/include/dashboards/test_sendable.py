@@ -15,7 +15,16 @@ from include.dashboards.annotations import COLOR
 from include.dashboards.boards import read_dashboard
 from include.dashboards.dashboard import dashboard
 from include.dashboards.notes import EVERY, Content, save_note
-from include.dashboards.sendable import ROWS_SHOWN, NothingToSend, Report, mail_text, read_and_render, render, written
+from include.dashboards.sendable import (
+    ROWS_SHOWN,
+    NothingToSend,
+    Report,
+    in_column,
+    mail_text,
+    read_and_render,
+    render,
+    written,
+)
 from include.elastic.client import connect
 from include.problem import Problem
 from tests.published_reports import AS_OF, EVIL, RUN_ID
@@ -99,7 +108,7 @@ def test_it_holds_every_panel_and_the_numbers_of_its_rows(
             assert panel["place"] not in page.tables
             continue
         expected = [
-            [written(row.get(column["name"]), column["format"]) for column in panel["columns"]]
+            [in_column(row.get(column["name"]), column) for column in panel["columns"]]
             for row in panel["rows"][:ROWS_SHOWN]
         ]
         assert page.tables[panel["place"]] == expected, panel["place"]
@@ -290,6 +299,11 @@ def test_the_mail_has_the_key_figures(report: Report) -> None:
 )
 def test_values_are_written_as_on_the_page(value: Any, shape: str | None, text: str) -> None:
     assert written(value, shape) == text
+
+
+def test_a_name_of_a_table_is_shown_in_its_words_and_others_as_they_are() -> None:
+    column = {"name": "funnel_step", "format": None, "words": {"add_to_cart": "Add to cart"}}
+    assert [in_column(value, column) for value in ("add_to_cart", "a_b", None)] == ["Add to cart", "a_b", "–"]
 
 
 @pytest.mark.parametrize("width", [1280, 390])
