@@ -46,6 +46,18 @@ FAINT = """cards => {
   }
   return found;
 }"""
+# Letters of a chart that reach beyond its picture: a browser cuts them there.
+CLIPPED = """cards => cards.flatMap(card => {
+  const picture = card.querySelector(".chart > svg");
+  if (!picture) return [];
+  const { left, right, top, bottom } = picture.getBoundingClientRect();
+  return [...picture.querySelectorAll("[class*=role-axis] text, [class*=role-legend] text")].filter(text => {
+    const { opacity, visibility } = getComputedStyle(text);
+    if (!text.textContent || opacity === "0" || visibility === "hidden") return false;
+    const box = text.getBoundingClientRect();
+    return box.left < left - 1 || box.right > right + 1 || box.top < top - 1 || box.bottom > bottom + 1;
+  }).map(text => [card.dataset.panelId, text.textContent]);
+})"""
 # Cells of a few words that are broken into more than two lines, though their table could scroll.
 SQUEEZED = """cells => cells.filter(cell => {
   const words = document.createRange();
@@ -110,6 +122,8 @@ def check(page: Page, look: Look, name: str, folder: Path, *, is_empty: bool = F
     squeezed = page.eval_on_selector_all(".panel td", SQUEEZED)
     assert squeezed == [], (name, look, squeezed)
     assert page.eval_on_selector_all(".panel", FAINT) == []
+    clipped = page.eval_on_selector_all(".panel", CLIPPED)
+    assert clipped == [], (name, look, clipped)
     if is_judged:
         # Inside a chart only colours and places differ from look to look, and these are judged above.
         assert serious(page, without="" if look == LOOKS[0] else ".chart > svg") == [], (name, look)
