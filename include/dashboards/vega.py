@@ -85,7 +85,7 @@ OWN_UNIT = ("ci_low", "ci_high")  # an interval has the unit of what it is of
 TONES: dict[Tone, str] = {"good": "#12a37a", "bad": "#de6210", "plain": "#2f8bc9", "faint": "#89929c"}
 
 POINT_SIZE = 50  # square pixels
-LINE_WIDTH = 2
+LINE_WIDTH, WIDER = 2, 2.5  # of a line, and by how much one is wider that has another upon it
 SHAPES = ["circle", "square", "cross", "diamond", "triangle-up"]
 
 HEIGHT = 260
@@ -106,7 +106,7 @@ LEGEND_SYMBOL_PIXELS, LEGEND_LETTER_PIXELS = 26, 7  # about what an entry takes
 MONTHS_TICKED = timedelta(days=330)  # over so many days an axis has no ticks within months, however wide it is
 BARS_SHOWN = 140  # more bars than this over time are drawn as lines: they would be thinner than a hair
 LINE_LETTERS, LINE_PIXELS = 26, 12  # of a name beside its bar; a longer one takes several lines
-LINES_GAP, MOST_LINES = 6, 4
+LINES_GAP, MOST_LINES = 6, 6
 FEW_BARS = 4  # so few stand apart
 FEW_UNITS = 2  # up to so many, each has its tick
 NAMES_STANDING = 20  # so many names have room below standing bars on a telephone
@@ -668,7 +668,7 @@ def _widths(drawn: Sequence[Row]) -> Spec:
     if all(len(names) == 1 for names in same.values()):
         return {}
     widths = {
-        name: LINE_WIDTH * (1 + 2 * (len(names) - 1 - place))
+        name: LINE_WIDTH + WIDER * (len(names) - 1 - place)
         for names in same.values()
         for place, name in enumerate(names)
     }
@@ -810,16 +810,18 @@ def _lines_of(label: str) -> list[str]:
     return re.sub(LINE, r"\1\2\n", re.sub(PAIRED, "\n+ ", label)).strip().split("\n")
 
 
-def _in_lines(most: int) -> str:
-    """An expression for an axis: its label in up to so many lines, what is left over in the last."""
+def _in_lines(most: int) -> tuple[str, str]:
+    """Expressions for an axis: its label in up to so many lines, what is left over in the last; and how many it has."""
     pattern = LINE.replace("\\", "\\\\")
     paired = f"replace(datum.label, regexp('{PAIRED}', 'g'), '\\n+ ')"
     lines = f"split(trim(replace({paired}, regexp('{pattern}', 'g'), '$1$2\\n')), '\\n')"
     kept = ", ".join(f"{lines}[{place}]" for place in range(most - 1))
-    return (
-        f"length(datum.label) <= {LINE_LETTERS} ? datum.label : length({lines}) <= {most} ? {lines} "
+    is_short = f"length(datum.label) <= {LINE_LETTERS}"
+    shown = (
+        f"{is_short} ? datum.label : length({lines}) <= {most} ? {lines} "
         f": [{kept}, join(slice({lines}, {most - 1}), ' ')]"
     )
+    return shown, f"({is_short} ? 1 : min({most}, length({lines})))"
 
 
 def _wrapped(labels: Iterable[str], most: int = MOST_LINES) -> tuple[Spec, int]:
@@ -827,7 +829,11 @@ def _wrapped(labels: Iterable[str], most: int = MOST_LINES) -> tuple[Spec, int]:
     lines = min(most, max((len(_lines_of(label)) for label in labels), default=1))
     if lines < 2:
         return {}, 0
-    return {"labelExpr": _in_lines(lines), "labelLineHeight": LINE_PIXELS}, lines * LINE_PIXELS + LINES_GAP
+    shown, count = _in_lines(lines)
+    # Vega puts the first line, not the middle one, beside the tick.
+    offset = {"expr": f"{-LINE_PIXELS / 2:g} * ({count} - 1)"}
+    axis = {"labelExpr": shown, "labelLineHeight": LINE_PIXELS, "labelOffset": offset}
+    return axis, lines * LINE_PIXELS + LINES_GAP
 
 
 def _lying_bars(chart: _Chart, shared: Spec, side_by_side: Spec | None, stack: str | None) -> Spec:

@@ -352,13 +352,17 @@ def test_both_products_of_a_pair_are_named_whole() -> None:
     ]
     heights = [float(high) for high in re.findall(r'aria-roledescription="bar" d="M[^v]*v([\d.]+)', drawn)]
     assert min(heights) > 4 * 11  # so that no label reaches into the next
+    tops = [float(top) for top in re.findall(r'<text[^>]*translate\([-\d.]+,([-\d.]+)\)"[^>]*><tspan>', drawn)]
+    middles = [54 / 2, 54 * 3 / 2]  # of the bars; a text begins half a letter lower
+    assert tops == pytest.approx([middles[0] - 18 + 3, middles[1] - 6 + 3], abs=1)
 
 
 def test_more_lines_than_there_is_room_for_are_cut_in_the_last() -> None:
     drawn = svg(draw(panel(mark="bar", x="segment"), [{"segment": f"{PAIR} {LONG}", "orders": 3}], FIELDS))
     ((*whole, last),) = lines_beside(drawn)
-    assert whole == ["SFT DRNK 2 LITER BTL CARB", "INCL, 2 L (1132770)", "+ SFT DRNK 2 LITER BTL"]
-    assert last.startswith("CARB INCL, 2 L (882441) a")
+    assert whole[:3] == ["SFT DRNK 2 LITER BTL CARB", "INCL, 2 L (1132770)", "+ SFT DRNK 2 LITER BTL"]
+    assert whole[3:] == ["CARB INCL, 2 L (882441) a", "name that is much longer"]
+    assert last.startswith("than anybody would have")
     assert last.endswith("…")
 
 
@@ -403,11 +407,11 @@ def test_lines_that_are_the_same_are_all_seen() -> None:
     ]
     widths = dict(
         re.findall(
-            r'series: (\w+)[^"]*"[^>]*aria-roledescription="line mark"[^>]*stroke-width="(\d+)"',
+            r'series: (\w+)[^"]*"[^>]*aria-roledescription="line mark"[^>]*stroke-width="([\d.]+)"',
             svg(draw(panel(breakdown="segment"), rows, FIELDS)),
         )
     )
-    assert widths == {"first": "6", "second": "2", "other": "2"}
+    assert widths == {"first": "4.5", "second": "2", "other": "2"}
 
 
 def test_half_a_year_has_several_days_below_it_on_a_telephone() -> None:
