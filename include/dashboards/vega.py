@@ -104,6 +104,7 @@ LEGEND_ENTRIES = 12
 LEGEND_LABEL_PIXELS = 280  # a longer name is cut; names of products often differ at their end
 LEGEND_SYMBOL_PIXELS, LEGEND_LETTER_PIXELS = 26, 7  # about what an entry takes
 MONTHS_TICKED = timedelta(days=330)  # over so many days an axis has no ticks within months, however wide it is
+FLUSH_PIXELS = 20  # a day so close to the right end of its axis ends there: half of it has no room beyond
 BARS_SHOWN = 140  # more bars than this over time are drawn as lines: they would be thinner than a hair
 LINE_LETTERS, LINE_PIXELS = 26, 12  # of a name beside its bar; a longer one takes several lines
 LINES_GAP, MOST_LINES = 6, 6
@@ -511,8 +512,13 @@ class _Chart:
     def x_encoding(self) -> Spec:
         axis: Spec = {"title": self.x_title, "grid": False}
         if self.x_type == "date":
-            time = {"format": self._day_format(), "tickCount": {"expr": "ceil(width / 75)"}, "labelFlush": False}
-            return {"field": "x", "type": "temporal", "scale": {"type": "utc"}, "axis": {**axis, **time}}
+            axis |= {
+                "format": self._day_format(),
+                "tickCount": {"expr": "ceil(width / 75)"},
+                "labelFlush": False,
+                "labelAlign": {"expr": f"scale('x', datum.value) > width - {FLUSH_PIXELS} ? 'right' : 'center'"},
+            }
+            return {"field": "x", "type": "temporal", "scale": {"type": "utc"}, "axis": axis}
         if self.x_type in ("long", "double"):
             whole = {"tickMinStep": 1} if self.x_type == "long" else {}
             scale = {"zero": False, "nice": False, **({"padding": 8} if self.panel.mark == "scatter" else {})}
