@@ -34,6 +34,7 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
+from include.measures.clocks import date_of
 from include.measures.dimension import CODE, by_dimension
 from include.measures.observed import Observed, definition, observed
 from include.measures.periods import (
@@ -293,7 +294,7 @@ def cohorts(
         customers = stack.enter_context(held(_customers(seen, week_start)))
         since = stack.enter_context(held(_since_download(seen, customers)))
         visits = _known_values_only(by_dimension(since, seen.dimensions))
-        returns = stack.enter_context(held(_returns(visits, offsets)))
+        returns = stack.enter_context(held(_returns(visits, offsets, week_start)))
         codes = (CODE + name for name in seen.dimensions)
         orders = stack.enter_context(held(seen.orders.select("client_code", "position", "day", "week", *codes)))
         further = stack.enter_context(held(_further_orders(orders, seen)))
@@ -401,25 +402,35 @@ def _known_values_only(repeated: ir.Table) -> ir.Table:
     return repeated.filter(repeated.dimension.notnull())
 
 
-def _returns(visits: ir.Table, offsets: dict[str, int]) -> ir.Table:
+def _returns(visits: ir.Table, offsets: dict[str, int], week_start: str) -> ir.Table:
     """Per dimension and customer with a session since the download: when there were sessions, the last one, an order.
 
-    Columns: dimension, client_code, from_…, `<granularity>s_to_last`, `<granularity>s_to_order` (the first order,
+    Columns: dimension, from_…, `<granularity>s_to_last`, `<granularity>s_to_order` (the first order,
     missing where there is none), and `<granularity>_active_<word>`, whose bit b says whether there was a session at the
     offset word * WORD_BITS + b.
     """
-    measures: dict[str, Any] = {}
+    active: dict[str, Any] = {}
     for granularity in GRANULARITIES:
         since = visits[f"{granularity}s_since"]
-        measures[f"from_{granularity}"] = visits[f"from_{granularity}"].min()
-        measures[f"{granularity}s_to_last"] = since.max()
-        measures[f"{granularity}s_to_order"] = since.min(where=visits.is_order)
         for word in range(offsets[granularity] // WORD_BITS + 1):
             bit = since - word * WORD_BITS
             is_here = (bit >= 0) & (bit < WORD_BITS)
             flag = ibis.ifelse(is_here, ibis.literal(1).cast("int64") << bit, 0)
-            measures[f"{granularity}_active_{word}"] = flag.bit_or()
-    return visits.group_by(["dimension", "client_code"]).agg(**measures)
+            active[f"{granularity}_active_{word}"] = flag.bit_or()
+    found = visits.group_by(["dimension", "client_code"]).agg(
+        start=visits.from_day.min(),
+        last=visits.from_day.min() + visits.days_since.max(),
+        order=visits.from_day.min() + visits.days_since.min(where=visits.is_order),
+        **active,
+    )
+    start, last, order = (numbered(date_of(found[name]), week_start) for name in ("start", "last", "order"))
+    return found.select(
+        "dimension",
+        *active,
+        **{f"from_{name}": start[name] for name in GRANULARITIES},
+        **{f"{name}s_to_last": last[name] - start[name] for name in GRANULARITIES},
+        **{f"{name}s_to_order": order[name] - start[name] for name in GRANULARITIES},
+    )
 
 
 def _active(returns: ir.Table, granularity: str, most: int) -> pd.DataFrame:

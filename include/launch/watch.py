@@ -9,6 +9,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+import configs
 from include.launch.airflow_stack import DAG_ID, AirflowApi
 
 SECONDS_BETWEEN_LOOKS = 1.5
@@ -97,5 +98,10 @@ def summary_table(summary: dict[str, Any], seconds: float) -> Table:
         table.add_row(f"indexed in {index}", "", "", "", f"{documents:,}")
     table.add_row("reports written", "", "", "", f"{summary['reports']:,}")
     table.add_row("seconds", "", "", "", f"{seconds:,.1f}")
-    table.caption = "Not wanted: before what was loaded already, or outside the period asked for."
+    told = ["Not wanted: before what was loaded already, or outside the period asked for."]
+    quarantined = sum(counts["quarantined"] for counts in summary["sources"].values())
+    if summary["indexed"].get("quarantine", quarantined) < quarantined:
+        most = configs.QUARANTINE_INDEXED_ROWS_MAX
+        told.append(f"Of each reason {most:,} quarantined rows are indexed; the Parquet files have them all.")
+    table.caption = "\n".join(told)
     return table

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SIGNIFICANT_DIGITS = 12  # beyond these a mean may depend on the order of addition, and so on the number of threads
 _numbers = count(1)
+# Selects on top of each other stay apart. Put into one, an expression stands as often as later ones refer to it, and
+# columns that build on each other double the work with each of them.
+ibis.options.sql.fuse_selects = False
 
 
 def result(table: ir.Table) -> pd.DataFrame:
@@ -32,25 +35,11 @@ def held(table: ir.Table) -> Iterator[ir.Table]:
     name = f"held_{next(_numbers)}"
     # Registers the in-memory tables that the expression joins with.
     backend._run_pre_execute_hooks(table)
-    backend.con.execute(f"CREATE TEMP TABLE {name} AS {_step_by_step(table)}")
+    backend.con.execute(f"CREATE TEMP TABLE {name} AS {ibis.to_sql(table, dialect='duckdb')}")
     try:
         yield backend.table(name, database="temp.main")
     finally:
         backend.con.execute(f"DROP TABLE temp.main.{name}")
-
-
-def _step_by_step(table: ir.Table) -> str:
-    """The SQL of the expression, each select for itself.
-
-    Ibis would put selects on top of each other into one, in which an expression stands as often as later ones refer to
-    it: columns that build on each other would double the work with each of them.
-    """
-    fuses = ibis.options.sql.fuse_selects
-    ibis.options.sql.fuse_selects = False
-    try:
-        return str(ibis.to_sql(table, dialect="duckdb"))
-    finally:
-        ibis.options.sql.fuse_selects = fuses
 
 
 def significant(values: Any) -> npt.NDArray[np.float64]:
