@@ -13,7 +13,7 @@ def told(quarantined: int, indexed: int) -> str:
     console = Console(width=120)
     with console.capture() as printed:
         console.print(summary_table(summary, 93.46))
-    return printed.get()
+    return " ".join(printed.get().split())
 
 
 def test_every_row_is_accounted_for() -> None:
