@@ -4,6 +4,9 @@ Ours is the whole analysis, all its reports, from the staged Parquet, within ENG
 numbers of all of them too, in plain polars (see `analyses_in_polars`); of churn without the purchase model, which
 flatters that peer. *One report* computes one of them (see `analyses_peers`). No peer has a bound on its memory.
 
+Whatever the size, 0.2 to 1 s of ours go into building the expressions and their SQL and into the small tables that are
+left. Where plain polars needs half a second in all, that is most of the difference.
+
 What the breakdown costs is measured apart: the analysis for 20 groups of customers and `all`, beside the same analysis
 for `all` alone. And so is what all of them take together, one after the other in one process.
 """

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
@@ -52,6 +53,9 @@ os.environ.update(
         "PYTHONPATH": str(ROOT),
     }
 )
+# No example is too slow: how long one takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 # A person's own settings must not reach the tests.
 PLACES = ("ELASTICSEARCH_URL", "KIBANA_URL", "SOURCES_FILE", "STAGING_URL")
 for name in (*PLACES, "INDEX_PREFIX", "BUSINESS_TIMEZONE", "SCHEDULE"):

@@ -365,16 +365,23 @@ def product_analytics(
         with held(_lines(tables.basket, orders)) as lines:
             for item in ("product", "category"):
                 names = _names(lines, item)
-                with held(names) as named, held(_items(lines, named, item)) as items:
+                with (
+                    held(names) as named,
+                    held(_items(lines, named, item)) as items,
+                    held(_orders_with_basket(items)) as baskets_of_all,
+                ):
                     repeated = by_dimension(items, seen.dimensions)
-                    baskets = _baskets(repeated)
+                    with_basket = by_dimension(baskets_of_all, seen.dimensions)
+                    baskets = _baskets(with_basket)
                     with held(_totals(repeated, a_share, b_share)) as totals:
                         kept = _named(totals.filter(totals.place < products_kept), named)
                         frames[PLURALS[item]] = _finished(kept, baskets, confidence_level)
                         largest = totals.filter(totals.place < series_kept)
                         leading = kept[kept["place"] < series_kept].reset_index(drop=True)
-                        frames[f"{item}_hours"] = _per_hour(repeated, largest, leading, first_day, today)
-                        frames[f"{item}_days"] = _per_day(repeated, largest, leading, first_day, today, series_days)
+                        frames[f"{item}_hours"] = _per_hour(repeated, with_basket, largest, leading, first_day, today)
+                        frames[f"{item}_days"] = _per_day(
+                            repeated, with_basket, largest, leading, first_day, today, series_days
+                        )
                         of_all = totals.filter(totals.dimension == 0)
                         said[PLURALS[item]] = number = int(of_all.count().to_pyarrow().as_py())
                         said[f"{PLURALS[item]}_left_out"] = max(0, number - products_kept)
@@ -509,18 +516,26 @@ def _items(lines: ir.Table, names: ir.Table, item: str) -> ir.Table:
     return items.mutate(allocated=ibis.ifelse(whole > 0, part, 0).cast(MONEY)).drop("discount")
 
 
-def _baskets(items: ir.Table) -> pd.DataFrame:
-    """Per dimension: orders with a basket, their customers, distinct products of all baskets, units, revenue."""
-    baskets = items.group_by(["dimension", "order_code"]).agg(
-        client_code=items.client_code.min(), items=items.count(), units=items.units.sum(), amount=items.amount.sum()
+def _orders_with_basket(items: ir.Table) -> ir.Table:
+    """One row per order with a basket: what the order has, how many items, units and amount."""
+    codes = [name for name in items.columns if name.startswith(CODE)]
+    return items.group_by("order_code").agg(
+        items=items.count(),
+        units=items.units.sum(),
+        amount=items.amount.sum(),
+        **{name: items[name].min() for name in ("client_code", "day", "hour", *codes)},
     )
+
+
+def _baskets(with_basket: ir.Table) -> pd.DataFrame:
+    """Per dimension: orders with a basket, their customers, distinct products of all baskets, units, revenue."""
     return result(
-        baskets.group_by("dimension").agg(
-            baskets=baskets.count(),
-            customers=baskets.client_code.nunique(),
-            basket_items=baskets["items"].sum().cast("int64"),
-            units=baskets.units.sum().cast("float64"),
-            product_revenue=baskets.amount.sum().cast("float64"),
+        with_basket.group_by("dimension").agg(
+            baskets=with_basket.count(),
+            customers=with_basket.client_code.nunique(),
+            basket_items=with_basket["items"].sum().cast("int64"),
+            units=with_basket.units.sum().cast("float64"),
+            product_revenue=with_basket.amount.sum().cast("float64"),
         )
     )
 
@@ -609,7 +624,7 @@ def _classes(totals: ir.Table) -> pd.DataFrame:
     return full.assign(all_products=by_value["products"].transform("sum"))
 
 
-def _counted(items: ir.Table, largest: ir.Table, by: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _counted(items: ir.Table, with_basket: ir.Table, largest: ir.Table, by: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Of the largest items per hour or day: orders, units, revenue; and all baskets per hour or day."""
     joined = items.join(largest.select("dimension", "item_code", "place"), ["dimension", "item_code"])
     counted = result(
@@ -619,8 +634,7 @@ def _counted(items: ir.Table, largest: ir.Table, by: str) -> tuple[pd.DataFrame,
             product_revenue=joined.amount.sum().cast("float64"),
         )
     )
-    every = items.group_by(["dimension", "order_code"]).agg(**{by: items[by].min()})
-    return counted, result(every.group_by(["dimension", by]).agg(baskets=every.count()))
+    return counted, result(with_basket.group_by(["dimension", by]).agg(baskets=with_basket.count()))
 
 
 def _series(grid: pd.DataFrame, counted: tuple[pd.DataFrame, pd.DataFrame], by: str) -> pd.DataFrame:
@@ -635,22 +649,34 @@ def _series(grid: pd.DataFrame, counted: tuple[pd.DataFrame, pd.DataFrame], by: 
 
 
 def _per_hour(
-    items: ir.Table, largest: ir.Table, leading: pd.DataFrame, first_day: pd.Series, today: int
+    items: ir.Table,
+    with_basket: ir.Table,
+    largest: ir.Table,
+    leading: pd.DataFrame,
+    first_day: pd.Series,
+    today: int,
 ) -> pd.DataFrame:
     """24 rows per dimension and leading item."""
     grid = leading[["dimension", "place", "name"]].merge(pd.DataFrame({"hour": range(24)}), how="cross")
-    full = _series(grid, _counted(items, largest, "hour"), "hour")
+    full = _series(grid, _counted(items, with_basket, largest, "hour"), "hour")
     days = today + 1 - full["dimension"].map(first_day).astype("int64")
     return full.assign(hour_of_day=full["hour"], n=days, item_orders_per_day=ratio(full["orders"], days))
 
 
 def _per_day(
-    items: ir.Table, largest: ir.Table, leading: pd.DataFrame, first_day: pd.Series, today: int, days: int
+    items: ir.Table,
+    with_basket: ir.Table,
+    largest: ir.Table,
+    leading: pd.DataFrame,
+    first_day: pd.Series,
+    today: int,
+    days: int,
 ) -> pd.DataFrame:
     """One row per dimension, leading item and day of the newest `days`."""
     starts = leading["dimension"].map(first_day).astype("int64").clip(lower=today - days + 1)
     grid = every_day(leading[["dimension", "place", "name"]], starts, today)
-    full = _series(grid, _counted(items.filter(items.day > today - days), largest, "day"), "day")
+    newest, their_baskets = (table.filter(table.day > today - days) for table in (items, with_basket))
+    full = _series(grid, _counted(newest, their_baskets, largest, "day"), "day")
     return full.assign(
         granularity="day",
         is_complete=True,  # the report date is the last day, and over

@@ -426,13 +426,18 @@ def _values(orders: ir.Table, as_of: date, migration_days: int) -> ir.Table:
     """Per dimension and customer: recency, frequency and money (in 1 / 10,000), now and `migration_days` before."""
     today = day_number(as_of)
     before = orders.day <= today - migration_days
+
+    def whole(units: ir.IntegerColumn) -> ir.IntegerScalar:
+        # The engine's sum of whole numbers has 128 bits; Ibis takes it for 64 and would leave out a cast to them.
+        return units.sum().cast("decimal(38, 0)").cast("int64")
+
     totals = orders.group_by(["dimension", "client_code"]).agg(
         last_day=orders.day.max(),
         frequency=orders.count(),
-        total_units=orders.units.sum().cast("int64"),
+        total_units=whole(orders.units),
         previous_last_day=ibis.ifelse(before, orders.day, ibis.null()).max(),
         previous_frequency=before.sum(),
-        previous_total_units=ibis.ifelse(before, orders.units, 0).sum().cast("int64"),
+        previous_total_units=whole(ibis.ifelse(before, orders.units, 0)),
     )
 
     def mean(total: ir.IntegerColumn, number: ir.IntegerColumn) -> ir.IntegerColumn:

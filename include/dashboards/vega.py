@@ -516,7 +516,7 @@ class _Chart:
                 "format": self._day_format(),
                 "tickCount": {"expr": "ceil(width / 75)"},
                 "labelFlush": False,
-                "labelAlign": {"expr": f"scale('x', datum.value) > width - {FLUSH_PIXELS} ? 'right' : 'center'"},
+                "labelAlign": WITHIN_THE_CHART,
             }
             return {"field": "x", "type": "temporal", "scale": {"type": "utc"}, "axis": axis}
         if self.x_type in ("long", "double"):
@@ -617,8 +617,14 @@ class _Chart:
 
 OPEN = "datum.open"
 AS_GIVEN: Spec = {"field": "size", "type": "quantitative", "scale": None, "legend": None}
-# The first and the last number stand under their ticks, and no closer than they are wide.
-NUMBERS_ACROSS: Spec = {"labelFlush": False, "tickCount": {"expr": "max(2, floor(width / 60))"}}
+# The last label ends at its tick where half of it has no room beyond the chart.
+WITHIN_THE_CHART = {"expr": f"scale('x', datum.value) > width - {FLUSH_PIXELS} ? 'right' : 'center'"}
+# Numbers stand under their ticks, and no closer than they are wide.
+NUMBERS_ACROSS: Spec = {
+    "labelFlush": False,
+    "labelAlign": WITHIN_THE_CHART,
+    "tickCount": {"expr": "max(2, floor(width / 60))"},
+}
 FINISHED = {"transform": [{"filter": f"!{OPEN}"}]}
 
 
