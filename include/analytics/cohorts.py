@@ -293,7 +293,8 @@ def cohorts(
     with ExitStack() as stack:
         customers = stack.enter_context(held(_customers(seen, week_start)))
         since = stack.enter_context(held(_since_download(seen, customers)))
-        visits = _known_values_only(by_dimension(since, seen.dimensions))
+        visits = by_dimension(since, seen.dimensions)
+        visits = visits.filter(visits.dimension.notnull())
         returns = stack.enter_context(held(_returns(visits, offsets, week_start)))
         codes = (CODE + name for name in seen.dimensions)
         orders = stack.enter_context(held(seen.orders.select("client_code", "position", "day", "week", *codes)))
@@ -396,10 +397,6 @@ def _since_download(seen: Observed, customers: ir.Table) -> ir.Table:
     return joined.filter(joined.day >= joined.from_day).select(
         "client_code", "is_order", "amount", *starts, **codes, **between
     )
-
-
-def _known_values_only(repeated: ir.Table) -> ir.Table:
-    return repeated.filter(repeated.dimension.notnull())
 
 
 def _returns(visits: ir.Table, offsets: dict[str, int], week_start: str) -> ir.Table:

@@ -357,9 +357,9 @@ def product_analytics(
     pairs_kept = fitting(pairs_kept, rows_each=2 * dimensions, most_rows=most_rows)
     price_points_kept = fitting(price_points_kept, rows_each=dimensions * series_kept, most_rows=most_rows)
     first_day = seen.first_days
-    lines_left_out = _lines_left_out(tables, as_of)
     frames: dict[str, pd.DataFrame] = {}
     with held(_orders(seen)) as orders:
+        lines_left_out = _lines_left_out(tables, orders, as_of)
         every = by_dimension(orders, seen.dimensions)
         number_of_orders = result(every.group_by("dimension").agg(orders=every.count()))
         with held(_lines(tables.basket, orders)) as lines:
@@ -447,13 +447,15 @@ def product_analytics(
     return reports
 
 
-def _lines_left_out(tables: Tables, as_of: date) -> dict[str, int]:
+def _lines_left_out(tables: Tables, orders: ir.Table, as_of: date) -> dict[str, int]:
     """Basket lines whose order_id is no session's, and those of sessions up to `as_of` without an order."""
     assert tables.basket is not None
     sessions = tables.sessions.select("id", "session_day", "has_purchased")
-    joined = tables.basket.left_join(sessions, tables.basket.order_id == sessions.id)
-    is_idle = joined.id.notnull() & (joined.session_day <= as_of) & ~joined.has_purchased.fill_null(False)
-    counted = result(joined.aggregate(unknown=joined.id.isnull().sum(), idle=is_idle.sum())).fillna(0)
+    of_no_order = tables.basket.select("order_id").anti_join(orders, tables.basket.order_id == orders.id)
+    with held(of_no_order) as others:
+        joined = others.left_join(sessions, others.order_id == sessions.id)
+        is_idle = joined.id.notnull() & (joined.session_day <= as_of) & ~joined.has_purchased.fill_null(False)
+        counted = result(joined.aggregate(unknown=joined.id.isnull().sum(), idle=is_idle.sum())).fillna(0)
     return {
         "unknown_orders": int(counted["unknown"].iloc[0]),
         "sessions_without_order": int(counted["idle"].iloc[0]),
@@ -505,15 +507,16 @@ def _items(lines: ir.Table, names: ir.Table, item: str) -> ir.Table:
     """One row per order and product (or category): units, amount, and its part of the order's discount."""
     coded = lines.join(names.select("name", "item_code"), lines[item] == names.name)
     codes = [name for name in coded.columns if name.startswith(CODE)]
-    of_order = ["client_code", "day", "hour", "discount", *codes]
+    same = ["client_code", "day", "hour", "discount", *codes]  # on all lines of an order
     items = coded.group_by(["order_code", "item_code"]).agg(
         units=coded.units.sum(),
         amount=coded.amount.sum().cast(MONEY),
-        **{name: coded[name].min() for name in of_order},
+        **{name: coded[name].min() for name in same},
     )
-    whole = items.amount.sum().over(ibis.window(group_by="order_code")).cast("float64")
-    part = items.discount.cast("float64") * (items.amount.cast("float64") / whole)
-    return items.mutate(allocated=ibis.ifelse(whole > 0, part, 0).cast(MONEY)).drop("discount")
+    of_order = lines.group_by("order_code").agg(whole=lines.amount.sum().cast("float64"))
+    items = items.join(of_order, "order_code")
+    part = items.discount.cast("float64") * (items.amount.cast("float64") / items.whole)
+    return items.mutate(allocated=ibis.ifelse(items.whole > 0, part, 0).cast(MONEY)).drop("discount", "whole")
 
 
 def _orders_with_basket(items: ir.Table) -> ir.Table:
