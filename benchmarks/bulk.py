@@ -35,7 +35,6 @@ from include.elastic.documents import action_kinds, order_documents
 from include.elastic.node import embedded_node
 from include.schemas.indexes import orders_mapping, settings
 
-MOST_DOCUMENTS = 100_000
 WARM_UP_LOADS = 5
 CONTENDERS = (
     "bulk_write",
@@ -76,7 +75,7 @@ def cases(sessions: int) -> list[Case]:
 
 def operations(case: Case, folder: Path) -> tuple[list[bytes], dict[str, Any]]:
     """The operations of a case, and the mapping of their index."""
-    count = min(case.sessions, MOST_DOCUMENTS)
+    count = case.sessions
     if case.name == PLAIN:
         return [plain_operation(number) for number in range(count)], PLAIN_MAPPING
     shop(folder, case.sessions)

@@ -510,9 +510,9 @@ class Journey:
         number = len(self.steps)
         since = table.select("client_code", since=table[f"reached_{number}"], since_day=table[f"reached_day_{number}"])
         sessions = self.seen.sessions.select("client_code", "instant", "day", "is_order")
-        self.sessions_are_days = are_dates_only(sessions.instant, self.zone)
+        are_days = are_dates_only(sessions.instant, self.zone)
         joined = sessions.join(since, "client_code")
-        after = joined.day >= joined.since_day if self.sessions_are_days else joined.instant >= joined.since
+        after = joined.day >= joined.since_day if are_days else joined.instant >= joined.since
         found = joined.group_by("client_code").agg(
             session_at=joined.instant.min(where=after),
             order_at=joined.instant.min(where=after & joined.is_order),
@@ -522,9 +522,7 @@ class Journey:
         together = table.left_join(found, "client_code").drop("client_code_right")
         days = {name: day_of(together[f"{name}_at"], self.zone) for name in ("session", "order", "order_ever")}
         # `entered` of a source without hours is midnight, so nothing of its day lies before it.
-        early = (
-            days["order_ever"] < together.day if self.sessions_are_days else together.order_ever_at < together.entered
-        )
+        early = days["order_ever"] < together.day if are_days else together.order_ever_at < together.entered
         return together.mutate(
             session_day=days["session"],
             order_day=days["order"],

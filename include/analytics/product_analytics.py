@@ -362,26 +362,24 @@ def product_analytics(
         lines_left_out = _lines_left_out(tables, orders, as_of)
         every = by_dimension(orders, seen.dimensions)
         number_of_orders = result(every.group_by("dimension").agg(orders=every.count()))
-        with held(_lines(tables.basket, orders)) as lines:
+        with held(_lines(tables.basket, orders)) as lines, held(_orders_with_basket(lines)) as baskets_of_all:
+            with_basket = by_dimension(baskets_of_all, seen.dimensions)
             for item in ("product", "category"):
                 names = _names(lines, item)
-                with (
-                    held(names) as named,
-                    held(_items(lines, named, item)) as items,
-                    held(_orders_with_basket(items)) as baskets_of_all,
-                ):
+                with held(names) as named, held(_items(lines, baskets_of_all, named, item)) as items:
                     repeated = by_dimension(items, seen.dimensions)
-                    with_basket = by_dimension(baskets_of_all, seen.dimensions)
-                    baskets = _baskets(with_basket)
+                    baskets = _baskets(with_basket, repeated)
                     with held(_totals(repeated, a_share, b_share)) as totals:
                         kept = _named(totals.filter(totals.place < products_kept), named)
                         frames[PLURALS[item]] = _finished(kept, baskets, confidence_level)
                         largest = totals.filter(totals.place < series_kept)
                         leading = kept[kept["place"] < series_kept].reset_index(drop=True)
-                        frames[f"{item}_hours"] = _per_hour(repeated, with_basket, largest, leading, first_day, today)
-                        frames[f"{item}_days"] = _per_day(
-                            repeated, with_basket, largest, leading, first_day, today, series_days
-                        )
+                        by_hour = _counted(repeated, with_basket, largest, "hour")
+                        frames[f"{item}_hours"] = _per_hour(by_hour, leading, first_day, today)
+                        newest = repeated.filter(repeated.day > today - series_days)
+                        their_baskets = with_basket.filter(with_basket.day > today - series_days)
+                        by_day = _counted(newest, their_baskets, largest, "day")
+                        frames[f"{item}_days"] = _per_day(by_day, leading, first_day, today, series_days)
                         of_all = totals.filter(totals.dimension == 0)
                         said[PLURALS[item]] = number = int(of_all.count().to_pyarrow().as_py())
                         said[f"{PLURALS[item]}_left_out"] = max(0, number - products_kept)
@@ -503,44 +501,39 @@ def _names(lines: ir.Table, item: str) -> ir.Table:
     return named.mutate(item_code=ibis.row_number().over(ibis.window(order_by="name")).cast("int32"))
 
 
-def _items(lines: ir.Table, names: ir.Table, item: str) -> ir.Table:
+def _orders_with_basket(lines: ir.Table) -> ir.Table:
+    """One row per order with a basket: what the order has, units and amount."""
+    codes = [name for name in lines.columns if name.startswith(CODE)]
+    return lines.group_by("order_code").agg(
+        units=lines.units.sum(),
+        amount=lines.amount.sum(),
+        **{name: lines[name].min() for name in ("client_code", "day", "hour", "discount", *codes)},
+    )
+
+
+def _items(lines: ir.Table, with_basket: ir.Table, names: ir.Table, item: str) -> ir.Table:
     """One row per order and product (or category): units, amount, and its part of the order's discount."""
     coded = lines.join(names.select("name", "item_code"), lines[item] == names.name)
-    codes = [name for name in coded.columns if name.startswith(CODE)]
-    same = ["client_code", "day", "hour", "discount", *codes]  # on all lines of an order
     items = coded.group_by(["order_code", "item_code"]).agg(
-        units=coded.units.sum(),
-        amount=coded.amount.sum().cast(MONEY),
-        **{name: coded[name].min() for name in same},
+        units=coded.units.sum(), amount=coded.amount.sum().cast(MONEY)
     )
-    of_order = lines.group_by("order_code").agg(whole=lines.amount.sum().cast("float64"))
+    of_order = with_basket.mutate(whole=with_basket.amount.cast("float64")).drop("units", "amount")
     items = items.join(of_order, "order_code")
     part = items.discount.cast("float64") * (items.amount.cast("float64") / items.whole)
     return items.mutate(allocated=ibis.ifelse(items.whole > 0, part, 0).cast(MONEY)).drop("discount", "whole")
 
 
-def _orders_with_basket(items: ir.Table) -> ir.Table:
-    """One row per order with a basket: what the order has, how many items, units and amount."""
-    codes = [name for name in items.columns if name.startswith(CODE)]
-    return items.group_by("order_code").agg(
-        items=items.count(),
-        units=items.units.sum(),
-        amount=items.amount.sum(),
-        **{name: items[name].min() for name in ("client_code", "day", "hour", *codes)},
-    )
-
-
-def _baskets(with_basket: ir.Table) -> pd.DataFrame:
+def _baskets(with_basket: ir.Table, items: ir.Table) -> pd.DataFrame:
     """Per dimension: orders with a basket, their customers, distinct products of all baskets, units, revenue."""
-    return result(
+    orders = result(
         with_basket.group_by("dimension").agg(
             baskets=with_basket.count(),
             customers=with_basket.client_code.nunique(),
-            basket_items=with_basket["items"].sum().cast("int64"),
             units=with_basket.units.sum().cast("float64"),
             product_revenue=with_basket.amount.sum().cast("float64"),
         )
     )
+    return orders.merge(result(items.group_by("dimension").agg(basket_items=items.count())), on="dimension")
 
 
 def _basket_figures(frame: pd.DataFrame) -> pd.DataFrame:
@@ -652,34 +645,22 @@ def _series(grid: pd.DataFrame, counted: tuple[pd.DataFrame, pd.DataFrame], by: 
 
 
 def _per_hour(
-    items: ir.Table,
-    with_basket: ir.Table,
-    largest: ir.Table,
-    leading: pd.DataFrame,
-    first_day: pd.Series,
-    today: int,
+    counted: tuple[pd.DataFrame, pd.DataFrame], leading: pd.DataFrame, first_day: pd.Series, today: int
 ) -> pd.DataFrame:
     """24 rows per dimension and leading item."""
     grid = leading[["dimension", "place", "name"]].merge(pd.DataFrame({"hour": range(24)}), how="cross")
-    full = _series(grid, _counted(items, with_basket, largest, "hour"), "hour")
+    full = _series(grid, counted, "hour")
     days = today + 1 - full["dimension"].map(first_day).astype("int64")
     return full.assign(hour_of_day=full["hour"], n=days, item_orders_per_day=ratio(full["orders"], days))
 
 
 def _per_day(
-    items: ir.Table,
-    with_basket: ir.Table,
-    largest: ir.Table,
-    leading: pd.DataFrame,
-    first_day: pd.Series,
-    today: int,
-    days: int,
+    counted: tuple[pd.DataFrame, pd.DataFrame], leading: pd.DataFrame, first_day: pd.Series, today: int, days: int
 ) -> pd.DataFrame:
     """One row per dimension, leading item and day of the newest `days`."""
     starts = leading["dimension"].map(first_day).astype("int64").clip(lower=today - days + 1)
     grid = every_day(leading[["dimension", "place", "name"]], starts, today)
-    newest, their_baskets = (table.filter(table.day > today - days) for table in (items, with_basket))
-    full = _series(grid, _counted(newest, their_baskets, largest, "day"), "day")
+    full = _series(grid, counted, "day")
     return full.assign(
         granularity="day",
         is_complete=True,  # the report date is the last day, and over

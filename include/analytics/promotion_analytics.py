@@ -32,7 +32,6 @@ For a dimension value a customer's first order is the first that carries the val
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -43,7 +42,7 @@ import pandas as pd
 
 import configs
 from include.dashboards.panel import Panel
-from include.measures.dimension import CODE, OTHER
+from include.measures.dimension import CODE, OTHER, by_dimension
 from include.measures.observed import Observed, definition, observed
 from include.measures.periods import (
     GRANULARITIES,
@@ -340,8 +339,8 @@ def promotion_analytics(
     daily_promotions = fitting(daily_promotions, rows_each=dimensions, most_rows=most_rows)
     daily_days = fitting(daily_days, rows_each=dimensions * daily_promotions, most_rows=most_rows)
     first_day = seen.first_days
-    with ExitStack() as stack:
-        orders = _orders(seen, stack)
+    with held(_orders(seen)) as each:
+        orders = by_dimension(each, seen.dimensions, own=("is_first", "gap"))
         promoted = orders.filter(orders.promotion_id.notnull())
         activity = _per_period(orders, first_day, tables.week_start, as_of)
         hours = _per_hour(orders, first_day, today)
@@ -407,28 +406,22 @@ def promotion_analytics(
     return reports
 
 
-def _orders(seen: Observed, stack: ExitStack) -> ir.Table:
-    """Orders per dimension, with `is_first` of the customer, and the days to the customer's next (`gap`)."""
+def _orders(seen: Observed) -> ir.Table:
+    """Orders with `is_first_<n>` of the customer and the days to the customer's next (`gap_<n>`).
+
+    n is 0 among all orders, 1 among those with the same value of the first dimension column, …: found here, before the
+    orders are repeated.
+    """
     orders = seen.orders
     if not seen.has_discount:
         orders = orders.mutate(discount=ibis.literal(0, "decimal(18, 4)"))
     orders = orders.mutate(promotion_id=orders.promotion_id.nullif("")).drop("instant", "is_order")
-    # Who came first and next among those of a value is found before the orders are repeated for each dimension column.
-    codes = [CODE + name for name in seen.dimensions]
     among: dict[str, Any] = {}
-    for number, own in enumerate([[], *([code] for code in codes)]):
+    for number, own in enumerate([[], *([CODE + name] for name in seen.dimensions)]):
         window = ibis.window(group_by=["client_code", *own], order_by="position")
         among[f"is_first_{number}"] = ibis.row_number().over(window) == 0
         among[f"gap_{number}"] = ibis.coalesce(orders.day.lead().over(window) - orders.day, NEVER)
-    each = stack.enter_context(held(orders.mutate(**among)))
-    plain = [name for name in each.columns if name not in among and name not in codes]
-    dimensions = [ibis.literal(0, "int32"), *(each[code] for code in codes)]
-    return ibis.union(
-        *(
-            each.select(*plain, dimension=dimension, is_first=each[f"is_first_{number}"], gap=each[f"gap_{number}"])
-            for number, dimension in enumerate(dimensions)
-        )
-    )
+    return orders.mutate(**among)
 
 
 def _ranked(promoted: ir.Table, most: int) -> ir.Table:

@@ -474,7 +474,7 @@ def _cut_points(values: ir.Table, scores: int) -> pd.DataFrame:
                 "n": wide["n"].astype("int64"),
             }
         )
-        for name, unit in zip(columns, (1, 1, UNITS), strict=True)
+        for name in columns
         for number in range(1, scores)
     ]
     empty = pd.DataFrame(

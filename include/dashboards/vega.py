@@ -104,7 +104,7 @@ LEGEND_ENTRIES = 12
 LEGEND_LABEL_PIXELS = 280  # a longer name is cut; names of products often differ at their end
 LEGEND_SYMBOL_PIXELS, LEGEND_LETTER_PIXELS = 26, 7  # about what an entry takes
 MONTHS_TICKED = timedelta(days=330)  # over so many days an axis has no ticks within months, however wide it is
-FLUSH_PIXELS = 20  # a day so close to the right end of its axis ends there: half of it has no room beyond
+FLUSH_PIXELS = 20  # a label whose tick is so close to the right end of its axis ends there
 BARS_SHOWN = 140  # more bars than this over time are drawn as lines: they would be thinner than a hair
 LINE_LETTERS, LINE_PIXELS = 26, 12  # of a name beside its bar; a longer one takes several lines
 LINES_GAP, MOST_LINES = 6, 6

@@ -66,14 +66,19 @@ def _largest(column: ir.StringColumn, top_values: int) -> list[str]:
     return [str(value) for value in result(largest)["value"]]
 
 
-def by_dimension(table: ir.Table, dimensions: Sequence[str]) -> ir.Table:
-    """Every row once for `all` and once per dimension column, with its code in `dimension`."""
+def by_dimension(table: ir.Table, dimensions: Sequence[str], own: Sequence[str] = ()) -> ir.Table:
+    """Every row once for `all` and once per dimension column, with its code in `dimension`.
+
+    What differs from one to the next is named in `own`: `<name>_0` is that of `all`, `<name>_1` of the first column, ….
+    """
     codes = [CODE + name for name in dimensions]
+    places = [ibis.literal(0, "int32"), *(table[code] for code in codes)]
+    passing = [*codes, *(f"{name}_{number}" for name in own for number in range(len(places)))]
     parts = [
-        table.mutate(dimension=ibis.literal(0, "int32")),
-        *(table.mutate(dimension=table[code]) for code in codes),
+        table.mutate(dimension=place, **{name: table[f"{name}_{number}"] for name in own}).drop(*passing)
+        for number, place in enumerate(places)
     ]
-    return ibis.union(*(part.drop(*codes) for part in parts)) if codes else parts[0]
+    return ibis.union(*parts) if codes else parts[0]
 
 
 def labelled(frame: pd.DataFrame, labels: Sequence[str], key: Sequence[str]) -> pd.DataFrame:

@@ -116,9 +116,7 @@ VISITS = st.lists(st.tuples(st.sampled_from("abcd"), HOURS, st.booleans(), st.sa
 AS_OF = date(2024, 4, 20)
 
 
-@settings(
-    max_examples=8, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VISITS, st.sampled_from(["UTC", "Europe/Berlin"]))
 def test_equals_a_second_implementation(tables_of: Any, visits: list[Any], zone: str) -> None:
     start = datetime(2024, 3, 10, 22)  # Berlin changes its clocks on 31 March

@@ -207,7 +207,7 @@ VISITS = st.tuples(
 )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(VISITS, max_size=25),
     st.dictionaries(st.sampled_from("abcde"), HOURS),

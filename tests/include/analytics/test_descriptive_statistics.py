@@ -112,7 +112,7 @@ def test_bins_cover_the_amounts_and_are_few(
     assert 1 <= bins <= 50
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.integers(0, 50), st.booleans(), st.sampled_from([0, 0.01, 9.99, 250])),
@@ -183,7 +183,7 @@ def test_discounts_count_on_orders_only(tables_of: Any) -> None:
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(

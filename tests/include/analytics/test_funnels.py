@@ -342,7 +342,7 @@ VISITS = st.lists(
 ARRIVALS = st.dictionaries(st.sampled_from("abcde"), st.tuples(HOURS, MAYBE, MAYBE))
 
 
-@settings(max_examples=12, deadline=None, phases=[Phase.generate])
+@settings(max_examples=12, phases=[Phase.generate])
 @given(VISITS, ARRIVALS, st.sampled_from(["UTC", "Europe/Berlin"]), st.booleans())
 def test_equals_a_second_implementation(
     visits: list[Any], arrivals: dict[str, Any], zone: str, days_without_hours: bool

@@ -285,7 +285,7 @@ ORDERS = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ORDERS, st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]))
 def test_equals_a_second_implementation(drawn: list[Order], zone: str) -> None:
     begin = datetime(2024, 3, 22, 12)  # over the clock changes

@@ -225,7 +225,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(EVENTS, st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]))
 def test_equals_a_second_implementation(drawn: list[Event], zone: str) -> None:
     begin = datetime(2024, 3, 22, 12)  # over the clock changes

@@ -143,7 +143,7 @@ def plainly(
     return {client: (5 - recency[client], 1 + frequency[client], 1 + money[client]) for client in recency}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.sampled_from("abcdefg"), st.integers(0, 100), st.sampled_from([0, 10, 10, 25, 99.99])), max_size=30
@@ -167,7 +167,7 @@ def test_equals_a_second_implementation(tables_of: Any, events: list[tuple[str, 
     )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(

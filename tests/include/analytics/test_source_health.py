@@ -210,7 +210,7 @@ def told_plainly(days: Days, weeks: int, weeks_min: int, kept_days: int) -> dict
     return found
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     days=st.lists(
         st.tuples(st.sampled_from(["north", "south"]), st.integers(-3, 45), st.sampled_from([1, 1, 2, 7, 20])),

@@ -71,7 +71,7 @@ def names(client: Elasticsearch, names_loaded: str, monkeypatch: pytest.MonkeyPa
 
 
 every_query = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -184,14 +184,14 @@ def slips(left: str, right: str) -> int:
     return min(ways)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(query=st.text(alphabet="abc ", min_size=4, max_size=5), name=st.text(alphabet="abc", min_size=1, max_size=6))
 def test_slips_are_counted_by_their_definition(query: str, name: str) -> None:
     expected = min(slips(query, name[:end]) for end in range(len(name) + 1)) <= 1
     assert bool(best(query, [name], has_words=False)) == expected
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(query=st.text(alphabet="ab", min_size=8, max_size=8), name=st.text(alphabet="ab", min_size=7, max_size=9))
 def test_two_slips_count_in_whole_names(query: str, name: str) -> None:
     beginnings = min(slips(query, name[:end]) for end in range(len(name) + 1))

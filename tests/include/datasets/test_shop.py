@@ -133,7 +133,7 @@ def check_invariants(folder: Path, sessions: int) -> None:
 
 @given(sessions=st.integers(SMALLEST, 4000), seed=st.integers(0, 2**63))
 @example(sessions=SMALLEST, seed=0)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_what_holds_for_every_shop(sessions: int, seed: int) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name) / "shop"

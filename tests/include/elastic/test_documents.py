@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from include.elastic import documents
@@ -260,7 +260,6 @@ MONEY = st.decimals(min_value=-(10**13), max_value=10**13, places=4)
 INSTANT = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1))
 
 
-@settings(deadline=None)  # a machine that is busy is no failure
 @given(
     id_=TEXT, client=TEXT, promotion=st.none() | TEXT, region=st.none() | TEXT, product=TEXT,
     amount=MONEY, discount=st.none() | MONEY, price=MONEY, started=INSTANT, ended=st.none() | INSTANT,

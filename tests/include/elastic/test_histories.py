@@ -44,7 +44,7 @@ HISTORY = st.lists(st.tuples(CHANGES, RUNS, st.integers(0, 40), st.integers(1, 2
 
 
 @pytest.mark.contract
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=HISTORY)
 def test_any_history_ends_where_one_load_of_everything_does(
     history: list[Any], tmp_path_factory: pytest.TempPathFactory, shared_node: EmbeddedNode, client: Elasticsearch

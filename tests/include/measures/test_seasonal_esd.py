@@ -74,7 +74,7 @@ def test_rosners_own_example() -> None:
 halves = st.integers(-40, 40).map(lambda one: one / 2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(halves, min_size=3, max_size=60), st.booleans(), st.integers(1, 12))
 def test_as_in_plain_python(values: list[float], robust: bool, most: int) -> None:
     most = min(most, len(values) - 2)

@@ -15,7 +15,7 @@ OBSERVATIONS = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1,
 
 # scipy warns where a band has no formula: at survival 0 and 1.
 @pytest.mark.filterwarnings("ignore:The confidence interval is undefined:RuntimeWarning")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(OBSERVATIONS)
 def test_equals_scipy(observations: list[tuple[int, bool]]) -> None:
     times = np.array([time for time, _ in observations], float)

@@ -488,7 +488,7 @@ def test_amounts_per_dimension_value_and_how_many_are_kept() -> None:
     assert list(departing(orders, customers_kept=1)[0].index) == ["first"]
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_neither_the_order_of_rows_nor_names_decide_whose_amounts_depart(seed: int) -> None:
     orders = pd.concat(

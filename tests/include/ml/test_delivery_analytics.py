@@ -247,7 +247,7 @@ delivery = st.tuples(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(delivery, min_size=1, max_size=12))
 def test_as_in_plain_python(sent: list[tuple[int, int, tuple[float, float] | None, str]]) -> None:
     orders, deliveries = [], []

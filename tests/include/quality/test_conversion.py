@@ -99,7 +99,7 @@ amounts = st.builds(
 
 
 @given(st.lists(amounts | st.text("0123456789.,eE+-' \u00a0x", max_size=8), min_size=1), st.sampled_from(".,"))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_money_is_what_plain_python_reads(texts: list[str], decimal: str) -> None:
     found = one_column("products", "price", texts, CsvOptions(decimal=decimal))
     assert found == [parsed_money(text, decimal) for text in texts]
@@ -143,7 +143,7 @@ def test_a_number_is_finite() -> None:
 
 
 @given(st.lists(st.sampled_from([*TRUE, *FALSE, "ja", "2", "on"]), min_size=1), st.randoms())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_booleans(words: list[str], random: Any) -> None:
     texts = ["".join(random.choice([one.upper(), one]) for one in word) for word in words]
     meaning = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
@@ -155,7 +155,7 @@ offsets = st.integers(-14 * 60, 14 * 60)
 
 
 @given(st.lists(naive, min_size=1), st.sampled_from(ZONES), st.sampled_from("T "), st.sampled_from([0, 3, 6]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_iso_without_an_offset_is_read_in_the_zone(times: list[datetime], zone: str, t: str, digits: int) -> None:
     scale = 10 ** (6 - digits)
     times = [one.replace(microsecond=one.microsecond // scale * scale) for one in times]
@@ -165,7 +165,7 @@ def test_iso_without_an_offset_is_read_in_the_zone(times: list[datetime], zone: 
 
 
 @given(naive, offsets, st.sampled_from(ZONES), st.sampled_from(["", " "]), st.booleans())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_iso_with_an_offset_is_read_by_it(local: datetime, minutes: int, zone: str, blank: str, colon: bool) -> None:
     offset = timezone(timedelta(minutes=minutes))
     text = f"{local.isoformat()}{blank}{local.replace(tzinfo=offset):%z}"
@@ -187,7 +187,7 @@ def nearly_a_date() -> st.SearchStrategy[str]:
 
 
 @given(st.lists(nearly_a_date(), min_size=1, max_size=50))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_what_is_nearly_a_date_is_one_only_as_it_is_written(texts: list[str]) -> None:
     def read(text: str) -> datetime | None:
         midnight = re.fullmatch(r"(\d{4}-\d{2}-\d{2})[T ]24:00:00", text)
@@ -258,14 +258,14 @@ FORMATS += ["%d.%m.%y %H:%M:%S.%f", "%d-%b-%Y", "%Y/%m/%dT%H:%M:%S"]
 
 
 @given(naive, st.sampled_from(FORMATS), st.sampled_from(ZONES))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_formats(local: datetime, form: str, zone: str) -> None:
     text = local.strftime(form)
     assert instants([text], form, zone) == [in_utc(datetime.strptime(text, form), zone)]  # noqa: DTZ007 - the zone is added
 
 
 @given(naive, offsets, st.sampled_from(["%d.%m.%Y %H:%M:%S%z", "%d/%m/%Y %H:%M:%S %z"]), st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_formats_with_a_zone(local: datetime, minutes: int, form: str, is_utc: bool) -> None:
     aware = local.replace(microsecond=0, tzinfo=UTC if is_utc else timezone(timedelta(minutes=minutes)))
     text = aware.strftime(form).replace("+0000", "Z")
@@ -273,7 +273,7 @@ def test_formats_with_a_zone(local: datetime, minutes: int, form: str, is_utc: b
 
 
 @given(st.integers(0, 4_000_000_000_000), st.sampled_from(ZONES))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_epochs(milliseconds: int, zone: str) -> None:
     expected = datetime(1970, 1, 1) + timedelta(milliseconds=milliseconds)
     seconds = f"{milliseconds // 1000}.{milliseconds % 1000:03d}"

@@ -59,7 +59,7 @@ line = st.lists(value, min_size=4, max_size=4).map(",".join) | st.sampled_from(
 
 
 @given(st.lists(line, max_size=40), st.integers(1, 50), st.booleans())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_every_row_is_somewhere_whatever_the_batches(lines: list[str], batch_rows: int, with_period: bool) -> None:
     period = {"start": date(2024, 7, 1), "end": date(2024, 7, 2)} if with_period else {}
     text = HEADER + "".join(one + "\n" for one in lines)

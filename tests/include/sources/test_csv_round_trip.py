@@ -53,7 +53,7 @@ def files(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(files())
 def test_what_is_written_is_read(file: dict[str, Any]) -> None:
     end, codec = file["dialect"]["lineterminator"], file["encoding"]

@@ -466,7 +466,7 @@ def staged_rows(snapshot: Snapshot, table: str, names: list[str]) -> list[tuple[
     return sorted(found, key=str)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(loads, min_size=1, max_size=4), says_when_changed=st.booleans(), repeated=st.booleans())
 def test_any_history_equals_one_full_load(
     tmp_path_factory: pytest.TempPathFactory,
