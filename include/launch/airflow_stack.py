@@ -56,6 +56,8 @@ def airflow_environment(
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         # A task's process that takes some milliseconds to end is looked at again this many seconds later, 5 by default.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        # On a busy machine the API server answers its first task late: after 5 s, the default, that would have failed.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "SOURCES_FILE": str(sources_file),
         "VAR_DIR": str(var_dir),
         "PROGRESS_DIR": str(var_dir / "progress"),

@@ -21,7 +21,7 @@ from tests.deploy.compose import ROOT, env_values, services
 from tests.postgres_server import postgres_server
 from tests.servers import free_port
 
-SECONDS_TO_START = 90
+SECONDS_TO_START = 300
 
 
 class SecuredNode(EmbeddedNode):

@@ -60,7 +60,7 @@ class Stack:
         headers = {"Authorization": f"Bearer {self.token}"}
         return httpx.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=60)
 
-    def wait_for(self, condition: Any, seconds: float = 180) -> None:
+    def wait_for(self, condition: Any, seconds: float = 600) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             ended = [name for name, process in self.processes.items() if process.poll() is not None]
@@ -211,7 +211,7 @@ def test_the_stack_runs_the_pipeline_and_shows_it(
     asked = {"logical_date": None, "conf": {"analyses": ["rfm"]}}
     run = stack.request("POST", f"/api/v2/dags/{DAG}/dagRuns", asked).raise_for_status().json()
     path = f"/api/v2/dags/{DAG}/dagRuns/{run['dag_run_id']}"
-    stack.wait_for(lambda: stack.request("GET", path).json()["state"] in ("success", "failed"), seconds=300)
+    stack.wait_for(lambda: stack.request("GET", path).json()["state"] in ("success", "failed"))
     tasks = stack.request("GET", f"{path}/taskInstances?limit=100").json()["task_instances"]
     states = {task["task_id"]: task["state"] for task in tasks}
     assert stack.request("GET", path).json()["state"] == "success", f"{states}\n{stack.told()}"
@@ -226,8 +226,9 @@ def test_the_stack_runs_the_pipeline_and_shows_it(
     assert (page.status_code, "<html" in page.text) == (200, True)
     boards = stack.request("GET", "/customer-analytics/api/dashboards")
     assert boards.status_code == 200, boards.text
-    # The worker's log is shown by the API server.
-    log = stack.request("GET", f"{path}/taskInstances/check/logs/1")
+    # The worker's log is shown by the API server: that of the last try, should a slow machine have needed another.
+    (tries,) = (task["try_number"] for task in tasks if task["task_id"] == "check")
+    log = stack.request("GET", f"{path}/taskInstances/check/logs/{tries}")
     assert "Elasticsearch" in log.text, log.text[:2000]
     # No secret is in what the services say.
     said = "".join(file.read_text("utf-8", "replace") for file in stack.logs.glob("*.log"))

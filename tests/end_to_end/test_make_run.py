@@ -21,6 +21,7 @@ from include.launch.airflow_stack import DAG_ID
 from include.pipeline.run import run_key
 from tests.checksums import checksum, documents
 from tests.end_to_end.conftest import (
+    SECONDS_TO_FINISH,
     THE_REQUIRED_ONLY,
     WITHOUT_KIBANA,
     MakeRun,
@@ -71,8 +72,8 @@ class Api:
         found: dict[str, object] = self.client.get(f"/dagRuns/{run_id}/taskInstances/{task_id}").json()
         return found
 
-    def wait(self, run_id: str, seconds: float = 300) -> str:
-        deadline = time.monotonic() + seconds
+    def wait(self, run_id: str) -> str:
+        deadline = time.monotonic() + SECONDS_TO_FINISH
         while True:
             state = str(self.client.get(f"/dagRuns/{run_id}").json()["state"])
             if state in ("success", "failed"):
@@ -206,7 +207,7 @@ def wait_for_task_process(running: MakeRun, api: Api, run_id: str, task_id: str)
     """The process that runs the task, once it has begun to send documents."""
     progress = running.var_dir / "progress" / f"{task_id}.json"
     before = progress.stat().st_mtime_ns
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + SECONDS_TO_FINISH
     while progress.stat().st_mtime_ns == before:
         assert time.monotonic() < deadline, f"{task_id} did not begin"
         time.sleep(0.02)
@@ -228,7 +229,7 @@ def test_a_second_run_ends_in_the_same_state_and_leaves_nothing_running(var_dir:
     # No download: whoever tried would fail at these addresses.
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "PIP_INDEX_URL": "http://127.0.0.1:9", "ANALYSES": "rfm,cohorts"}
     with make_run(var_dir, "DATA=cdnow", "ONCE=1", **nowhere) as again:
-        assert again.process.wait(timeout=420) == 0, again.text
+        assert again.wait_to_end() == 0, again.text
     assert processes_of(var_dir) == []
     with embedded_node(var_dir, port=0) as node:
         assert checksum(node.url, "orders", "downloads") == first_checksum
@@ -252,7 +253,7 @@ def test_a_folder_of_ones_own_on_a_cluster_of_ones_own(tmp_path: Path, node: Emb
     )
     settings = {"ELASTICSEARCH_URL": node.url, "ANALYSES": "descriptive_statistics"}
     with make_run(tmp_path / "var", f"DATA={data}", "ONCE=1", **settings) as run:
-        assert run.process.wait(timeout=300) == 0, run.text
+        assert run.wait_to_end() == 0, run.text
     assert "Starting the embedded Elasticsearch" not in run.text
     orders = documents(node.url, "orders")
     assert {name: order["payment_amount"] for name, order in orders.items()} == {"1": 1200.5, "2": 7.0}
@@ -265,6 +266,6 @@ def test_a_busy_port_is_named_before_anything_starts(tmp_path: Path, var_dir: Pa
         listener.listen()
         port = listener.getsockname()[1]
         with make_run(tmp_path / "var", "ONCE=1", AIRFLOW_PORT=str(port)) as refused:
-            assert refused.process.wait(timeout=60) != 0
+            assert refused.wait_to_end() != 0
         assert f"port {port} (AIRFLOW_PORT) is in use by process {os.getpid()}" in refused.text
     assert not (tmp_path / "var" / "airflow" / "airflow.db").exists()
