@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,9 @@ from include.elastic.indexes import ensure_reports
 from include.elastic.reports import recover_reports
 from include.pipeline.alone import require_alone, require_turn
 from include.pipeline.record import recorded
-from include.pipeline.run import run_from_context
+from include.pipeline.run import Run, run_from_context
 from include.problem import Problem
-from include.sources.definition import load_sources
+from include.sources.definition import Sources, load_sources
 from include.sources.read import check_source
 from include.sources.source_check import SourceCheck
 from include.staging.storage import storage, written_aside
@@ -38,27 +38,28 @@ def check(context: Context, *, not_beside: str, retry: bool) -> dict[str, Any]:
     """
     troubles: list[Problem] = []
 
-    def attempt(what: str, look: Callable[[], Any]) -> Any:
+    def attempt(what: str, look: Callable[[], Any], tell: Callable[[Any], Sequence[str]] = _as_it_is) -> Any:
         try:
             found = look()
         except Problem as problem:
             log.error("%s: %s", what, problem)
             troubles.append(problem)
             return None
-        log.info("%s: %s", what, found)
+        for sentence in tell(found):
+            log.info("%s: %s", what, sentence)
         return found
 
     with recorded(context):
         require_alone(context, not_beside, retry=retry)
         require_turn(context)
-        attempt("parameters", lambda: run_from_context(context))
-        elasticsearch = attempt("Elasticsearch", lambda: check_elasticsearch(connect()))
+        attempt("parameters", lambda: run_from_context(context), _of_run)
+        elasticsearch = attempt("Elasticsearch", lambda: check_elasticsearch(connect()), _of_cluster)
         attempt("staging", lambda: require_writable(configs.STAGING_URL))
         attempt("temporary folder", lambda: require_room(Path(configs.TEMPORARY_DIR)))
-        sources = attempt("sources.yaml", lambda: load_sources(configs.SOURCES_FILE))
+        sources = attempt("sources.yaml", lambda: load_sources(configs.SOURCES_FILE), _of_sources)
         found: dict[str, SourceCheck | None] = {}
         for source in sources.all if sources else ():
-            found[source.name] = attempt(source.name, partial(check_source, source))
+            found[source.name] = attempt(source.name, partial(check_source, source), SourceCheck.sentences)
         if troubles:
             gathered = Problem("\n".join(str(trouble) for trouble in troubles))
             gathered.retry = all(trouble.retry for trouble in troubles)
@@ -66,6 +67,32 @@ def check(context: Context, *, not_beside: str, retry: bool) -> dict[str, Any]:
         if not run_from_context(context).dry_run:
             _prepare_reports()
     return {"elasticsearch": elasticsearch, "sources": {name: one.summary() for name, one in found.items() if one}}
+
+
+def _as_it_is(found: object) -> list[str]:
+    return [str(found)]
+
+
+def _of_run(run: Run) -> list[str]:
+    told = [
+        f"{run.run_type} run {run.run_id}",
+        "dry run" if run.dry_run else "",
+        "full refresh" if run.full_refresh else "",
+        f"days from {run.start or 'the first'} to {run.end or 'the last'}" if run.start or run.end else "",
+        f"report date {run.as_of}" if run.as_of else "",
+        f"dimensions {', '.join(run.dimensions) or 'none'}",
+        f"analyses {', '.join(run.analyses) or 'none'}",
+    ]
+    return ["; ".join(part for part in told if part)]
+
+
+def _of_cluster(found: dict[str, Any]) -> list[str]:
+    nodes = "one node" if found["nodes"] == 1 else f"{found['nodes']} nodes"
+    return [f"{found['address']}, version {found['version']}, {found['status']}, {nodes}"]
+
+
+def _of_sources(sources: Sources) -> list[str]:
+    return [f"{configs.SOURCES_FILE} has {', '.join(source.name for source in sources.all)}"]
 
 
 def _prepare_reports() -> None:

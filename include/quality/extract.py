@@ -26,7 +26,7 @@ import configs
 from include.ahead import ahead, side_by_side
 from include.progress import Progress
 from include.quality.conversion import column_types, landing_schema, prepared, select_list
-from include.quality.quarantine import QuarantinedRow, QuarantineWriter, Quarantining
+from include.quality.quarantine import QuarantinedRow, QuarantineWriter, Quarantining, place_of
 from include.schemas.rules import Rule, row_rules
 from include.sources.definition import CHANGED_AT, Source, ValueFormat
 from include.sources.raw_batch import ROW_COLUMN, MalformedRow, RawBatch
@@ -258,7 +258,7 @@ def _quarantined(
             counts[name] += 1
             column = blamed[name]
             held = f" (it holds {str(values[column])[:100]!r})" if values.get(column) is not None else ""
-            _remember(found, name, f"{file} line {row}: {rules[name].sentence}{held}")
+            _remember(found, name, f"{place_of(source, file, row, key)}: {rules[name].sentence}{held}")
         raw = orjson.dumps(values, default=str).decode()
         yield quarantining.row(file, row, key, broken, "raw", raw)
     for file, line in done.batch.malformed:

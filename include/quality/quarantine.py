@@ -90,6 +90,13 @@ class Quarantining:
         )
 
 
+def place_of(source: Source, file: str, row: int, key: str | None) -> str:
+    """Where a row is, in words: its line in a file; of a table, which has no order, its key too."""
+    if source.connector == "csv":
+        return f"{file} line {row}"
+    return f"{file} row {row}" if key is None else f"{file} row {row}, key {key}"
+
+
 def mapping_of(source: Source) -> str:
     """A hash of what turns a source's values into ours; where the source lies does not matter."""
     nowhere = replace(source, base_dir=Path(), connection=None, path=None, table=None, query=None)

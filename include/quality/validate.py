@@ -17,7 +17,7 @@ from include.problem import Problem
 from include.quality.conversion import column_types
 from include.quality.extract import Extracted, identity
 from include.quality.gate import require_expectations
-from include.quality.quarantine import FOLDER, SIBLINGS, QuarantineWriter, Quarantining
+from include.quality.quarantine import FOLDER, SIBLINGS, QuarantineWriter, Quarantining, place_of
 from include.schemas.rules import of_another_source, set_rules, too_many_values
 from include.schemas.source_kinds import DIMENSION_PREFIX
 from include.sources.definition import CHANGED_AT, Source
@@ -255,12 +255,13 @@ def _quarantine_removed(
     with QuarantineWriter(target) as quarantine:
         while rows := cursor.fetchmany(REMOVED_ROWS_AT_ONCE):
             removed += len(rows)
-            for file, row, _, broken, raw in rows:
+            for file, row, key, broken, raw in rows:
                 for name in broken:
                     counts[name] += 1
                     known = examples.setdefault(name, [])
                     if len(known) < configs.MAX_QUARANTINED_ROWS_LOGGED:
-                        known.append(f"{file} line {row}: {sentences[name].sentence} ({raw[:100]})")
+                        place = place_of(source, file, row, key)
+                        known.append(f"{place}: {sentences[name].sentence} ({raw[:100]})")
             quarantine.write(
                 quarantining.row(file, row, key, list(rules), "typed", raw) for file, row, key, rules, raw in rows
             )

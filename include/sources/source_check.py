@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import yaml
+
 from include.schemas.source_kinds import ACTION_PREFIX, DIMENSION_PREFIX
-from include.sources.definition import CHANGED_AT, ColumnMapping, Condition, Source, ValueFormat
+from include.sources.definition import CHANGED_AT, ColumnMapping, Condition, CsvOptions, Source, ValueFormat
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,56 @@ class SourceCheck:
             "newest": self.newest,
         }
         return found | ({"types": dict(self.types)} if self.types else {})
+
+    def sentences(self) -> list[str]:
+        """The same for a person who reads the log: what it is, what fills our columns, what is left, how it is read."""
+        is_database = bool(self.types)
+        about = [self.files[0] if len(self.files) == 1 else f"{len(self.files):,} files, {self.files[0]} the first"]
+        if self.bytes is not None:
+            about.append(f"{self.bytes / 1e6:,.1f} MB")
+        if self.rows is not None:
+            about.append(f"about {self.rows:,} rows")
+        if self.newest is not None:
+            newest = "newest change" if CHANGED_AT in self.mapping else "newest date"
+            about.append(f"{newest if is_database else 'last written'} {self.newest}")
+        told = [
+            ", ".join(about),
+            "ours = yours: " + ", ".join(f"{ours} = {self._theirs(ours)}" for ours in self.mapping),
+        ]
+        if self.unused_columns:
+            told.append("columns that nothing uses: " + ", ".join(self.unused_columns))
+        reading = self._reading(is_database=is_database)
+        return [*told, "read with " + ", ".join(reading)] if reading else told
+
+    def _reading(self, *, is_database: bool) -> list[str]:
+        options = self.options
+        told = [f"times without a zone as of {options.timezone}"] if options.timezone else []
+        if is_database:
+            return told
+        if isinstance(options, CsvOptions):
+            told = [f"delimiter {json.dumps(options.delimiter)}", f"encoding {options.encoding}", *told]
+        if options.decimal:
+            told.append(f"decimal {json.dumps(options.decimal)}")
+        by_format: dict[str, list[str]] = {}
+        for column, pattern in options.date_format.items():
+            by_format.setdefault(pattern or "iso", []).append(column)
+        return [*told, *(f"dates {pattern} ({', '.join(columns)})" for pattern, columns in by_format.items())]
+
+    def _theirs(self, ours: str) -> str:
+        filled = self.mapping[ours]
+        kind = self.types.get(filled) if isinstance(filled, str) else None
+        return _plain(filled) + (f" ({kind})" if kind else "")
+
+
+def _plain(value: Any) -> str:
+    """A value as sources.yaml has it, on one line."""
+    if isinstance(value, str) and value.isidentifier():
+        return value
+    return (
+        str(yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False))
+        .removesuffix("...\n")
+        .strip()
+    )
 
 
 def mapped(source: Source, found: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Whole runs of the DAG on hand-made folders: all four kinds of source, and the two required ones alone."""
 
+import re
 import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -186,10 +187,28 @@ def read_quarantine(path: Path) -> list[dict[str, Any]]:
     return list(table.to_pylist())
 
 
-def test_the_two_required_sources_and_nothing_else(folder: Path, node: EmbeddedNode) -> None:
+def test_the_two_required_sources_and_nothing_else(
+    folder: Path, node: EmbeddedNode, caplog: pytest.LogCaptureFixture
+) -> None:
     write(folder, REQUIRED_ONLY)
     finished = run()
     assert skipped(finished) == THE_REQUIRED_ONLY
+    parameters, cluster, *found = [one.getMessage() for one in caplog.records if one.name == "include.pipeline.check"]
+    assert re.fullmatch(r"parameters: manual run \S+; dimensions none; analyses churn, cohorts, .*", parameters)
+    assert re.fullmatch(rf"Elasticsearch: {node.url}, version 8\.19\.\d+, green, one node", cluster)
+    assert f"sources.yaml: {folder}/sources.yaml has sessions, customers" in found
+    of_sessions = [line for line in found if line.startswith("sessions: ")]
+    assert of_sessions[0].startswith("sessions: s.csv, 0.0 MB, about 3 rows, last written 20")
+    assert of_sessions[1:] == [
+        (
+            "sessions: ours = yours: id = id, client = c, session_start_date = d, has_purchased = {constant: true}, "
+            "payment_amount = a"
+        ),
+        (
+            'sessions: read with delimiter ",", encoding utf-8, times without a zone as of Europe/Berlin, '
+            'decimal ".", dates iso (session_start_date)'
+        ),
+    ]
     assert len(documents(node.url, "orders")) == 3
     assert len(documents(node.url, "downloads")) == 2
     headers = documents(node.url, "reports-latest", {"term": {"is_header": True}}).values()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import configs
 from include.quality import extract
 from include.quality.extract import Extracted, extract_rows
+from include.quality.quarantine import place_of
 from include.quality.validate import TooManyBadRows, require_few_bad_rows
 from include.schemas.source_kinds import SOURCE_KINDS
 from include.sources.csv import read_csv
@@ -169,3 +170,11 @@ def test_batches_of_large_values_are_not_put_together(monkeypatch: pytest.Monkey
     batches = [RawBatch(pa.RecordBatch.from_pydict({"a": ["x" * size]}), "f") for size in (300, 300, 600, 5_000, 300)]
     sizes = [[len(text) for text in one.rows["a"].to_pylist()] for one in extract._gathered(batches)]
     assert sizes == [[300, 300], [600], [5_000], [300]]
+
+
+def test_a_row_is_found_by_its_line_in_a_file_and_by_its_key_in_a_table(make_source: MakeSource) -> None:
+    file = make_source("sessions")
+    table = replace(file, connector="postgres", path=None, table="visits")
+    assert place_of(file, "a.csv", 7, "s1") == "a.csv line 7"
+    assert place_of(table, "visits", 7, "s1") == "visits row 7, key s1"
+    assert place_of(table, "visits", 7, None) == "visits row 7"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from include.sources.definition import load_sources
-from include.sources.source_check import mapped
+from include.sources.definition import CsvOptions, DatabaseOptions, load_sources
+from include.sources.source_check import SourceCheck, mapped
 
 WRITTEN = """
 sessions:
@@ -57,3 +57,46 @@ def test_a_database_is_quoted_as_it_spells_its_columns(tmp_path: Path) -> None:
     assert (found["client"], found["payment_amount"]) == ("CUSTOMER_NO", "Total")
     assert found["action_large"] == {"column": "Total", "greater_than": 100}
     assert found["session_start_date"] == "started_at"
+
+
+def test_it_is_told_in_the_words_of_the_sources_file(tmp_path: Path) -> None:
+    (tmp_path / "sources.yaml").write_text(WRITTEN)
+    mapping = mapped(load_sources(tmp_path / "sources.yaml").sessions)
+    theirs = (
+        "id = [{constant: north}, order_no, visit_no], client = customer_no%s, session_start_date = started_at, "
+        "has_purchased = {column: status, is: [paid, shipped]}, payment_amount = total%s, "
+        "discount_amount = {constant: 0}, dimension_area = region, dimension_shop = {constant: North}, "
+        "action_viewed = viewed, action_added = {column: events, contains: [added, added_again]}, "
+        "action_large = {column: total, greater_than: 100}, changed_at = updated_at"
+    )
+    dates = {"session_start_date": "%d.%m.%Y", "end_date": "%d.%m.%Y", "changed_at": None}
+    options = CsvOptions(delimiter="\t", encoding="utf-8", decimal=",", date_format=dates, timezone="Europe/Berlin")
+    files = SourceCheck(
+        "sessions",
+        ("1.csv", "2.csv"),
+        1_234_567,
+        (),
+        ("note",),
+        options,
+        12_345,
+        {},
+        "2024-05-01 12:00:00+0000",
+        mapping,
+    )
+    assert files.sentences() == [
+        "2 files, 1.csv the first, 1.2 MB, about 12,345 rows, last written 2024-05-01 12:00:00+0000",
+        "ours = yours: " + theirs % ("", ""),
+        "columns that nothing uses: note",
+        (
+            'read with delimiter "\\t", encoding utf-8, times without a zone as of Europe/Berlin, decimal ",", '
+            "dates %d.%m.%Y (session_start_date, end_date), dates iso (changed_at)"
+        ),
+    ]
+    types = {"customer_no": "text", "total": "numeric"}
+    table = SourceCheck(
+        "sessions", ("public.orders",), None, (), (), DatabaseOptions(), 7, types, "2024-05-01 12:00:00+00", mapping
+    )
+    assert table.sentences() == [
+        "public.orders, about 7 rows, newest change 2024-05-01 12:00:00+00",
+        "ours = yours: " + theirs % (" (text)", " (numeric)"),
+    ]
