@@ -75,7 +75,14 @@ TITLES = {
     "unusual_days": "Unusual days",
     "waited_hours": "Hours waited",
 }
-NAMES = {"cuped": "CUPED", "mann_whitney": "Mann-Whitney"}  # values that are more than words
+NAMES = {  # values that are more than words
+    "ab_test": "A/B test",
+    "clv_prediction": "CLV prediction",
+    "cuped": "CUPED",
+    "kpis": "KPIs",
+    "mann_whitney": "Mann-Whitney",
+    "rfm": "RFM",
+}
 INSTANT = "instant"  # the format of dates that have a time of day: fields ending in `_at`, all of them in UTC
 P_VALUE = "p_value"  # the format of probabilities that are small where it matters
 P_VALUES = ("p_value", "p_value_holm", "p_value_bh", "q_value")

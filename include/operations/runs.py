@@ -85,8 +85,8 @@ FIELDS: dict[str, Field] = {
     "try_number": Field("long", "the task's last try"),
     "source": Field("keyword", "the source, by its name in sources.yaml"),
     "source_kind": Field("keyword", "sessions, customers, products or deliveries"),
-    "analysis": Field("keyword", "the analysis, by its name"),
-    "report": Field("keyword", "the report type"),
+    "analysis": Field("keyword", "the analysis, by its name", in_words=True),
+    "report": Field("keyword", "the report type", in_words=True),
     "report_day": Field("date", "the report date of the report that stands"),
     "report_written_at": Field("date", "when that report was written: the start of its run, in UTC"),
     "report_age_days": Field(

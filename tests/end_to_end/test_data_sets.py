@@ -2,7 +2,6 @@
 
 from collections import Counter
 from decimal import Decimal
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from include import catalogue
 from include.dashboards.boards import read_dashboard
 from include.dashboards.dashboard import dashboards
 from include.datasets.completejourney import SHOP_TIMEZONE, tables_folder, write_completejourney
-from include.datasets.shop.parameters import CITIES
+from include.datasets.shop.parameters import Shop
 from include.datasets.shop.writing import write_shop
 from include.elastic.client import connect
 from include.elastic.node import EmbeddedNode
+from include.measures.dimension import OTHER, UNKNOWN
 from tests.airflow_server import AirflowServer
 from tests.checksums import documents
 from tests.drawn_panels import check_dimension_value
@@ -29,6 +29,7 @@ from tests.read_back import check_analyses_of_snapshot
 
 pytestmark = pytest.mark.end_to_end
 
+DIMENSIONS = ("region", "device", "channel")  # all that the simulated shop has
 LONGEST_ON_MANY_LINES = ("cohorts", "funnels", "ab_test")  # each of the other data sets has their reports
 
 
@@ -48,12 +49,13 @@ def quarantined() -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.mark.timeout(3000)  # a whole run, and some 250 dashboards drawn
 def test_the_simulated_shop(
     folder: Path, node: EmbeddedNode, airflow: AirflowServer, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(configs, "BUSINESS_TIMEZONE", "UTC")
     truth = write_shop(folder, sessions=20_000, seed=5)
-    assert skipped(run(dimensions=["region"])) == WITHOUT_KIBANA
+    assert skipped(run(dimensions=list(DIMENSIONS))) == WITHOUT_KIBANA
 
     orders, downloads = documents(node.url, "orders"), documents(node.url, "downloads")
     totals = truth["totals"]
@@ -77,18 +79,20 @@ def test_the_simulated_shop(
 
     look_at_every_dashboard(browser, airflow.url, airflow.login, node.url, "demo", judged=LOOKS[1::2])
     with connect(node.url) as client, logged_in(browser, airflow.url, airflow.login, *LOOKS[0]) as page:
-        of_each = check_analyses_of_snapshot(client, ("region",))
+        of_each = check_analyses_of_snapshot(client, DIMENSIONS)
         assert of_each.keys() == {one.name for one in catalogue.analyses()}
         page.goto(f"{airflow.url}/{PAGE}")
         shown(page)
-        # Each dashboard that is broken down with one of the regions, each region with several dashboards.
-        broken_down = [one for one in dashboards() if len(read_dashboard(client, one)["dimensions"]) > 1]
-        drawn_of = {
-            region
-            for one, region in zip(broken_down, cycle(CITIES), strict=False)
-            if check_dimension_value(page, client, one.name, f"region: {region}")
-        }
-        assert drawn_of == set(CITIES)
+        drawn_of: Counter[str] = Counter()
+        for one in dashboards():
+            for value in read_dashboard(client, one)["dimensions"]:
+                if value != "all" and check_dimension_value(page, client, one.name, value):
+                    drawn_of[value] += 1
+        shop = Shop()
+        names = {"region": shop.regions, "device": shop.devices, "channel": shop.channels}
+        values = {f"{name}: {one.name}" for name, own in names.items() for one in own if one.name is not None}
+        assert {value for value in drawn_of if not value.endswith((OTHER, UNKNOWN))} == values
+        assert min(drawn_of[value] for value in values) > 10, "dashboards with charts of the value"
 
 
 def test_the_complete_journey(

@@ -331,6 +331,7 @@ def test_names_of_the_data_are_shown_as_words_and_stay_what_they_are_in_the_rows
     (tile, _) = draw(panel(mark="metric", x=None, breakdown="funnel_step"), rows, FUNNEL).tiles
     assert tile.label == "Add to cart"
     assert (in_words("cuped"), in_words("mann_whitney")) == ("CUPED", "Mann-Whitney")
+    assert [in_words(name) for name in ("rfm", "ab_test", "window_churn")] == ["RFM", "A/B test", "Window churn"]
 
 
 PAIR = "SFT DRNK 2 LITER BTL CARB INCL, 2 L (1132770) + SFT DRNK 2 LITER BTL CARB INCL, 2 L (882441)"
