@@ -17,7 +17,7 @@ import psutil
 from include.launch.services import stop_family
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS_TO_START = 120.0
+SECONDS_TO_START = 300.0
 USER = "admin"
 
 

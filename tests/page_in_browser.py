@@ -16,7 +16,7 @@ __all__ = ["NARROW", "PAGE", "SCREENSHOTS", "WIDE", "Scheme", "logged_in", "seri
 
 SCREENSHOTS = ROOT / "test-results"
 PAGE = "customer-analytics/"
-MILLISECONDS_TO_LOAD = 60_000
+MILLISECONDS_TO_LOAD = 180_000
 RUN_AXE = """async exclude => {
   const { violations } = await axe.run({ exclude }, { resultTypes: ["violations"] });
   return violations;

@@ -547,13 +547,22 @@ class _Chart:
         return encoding
 
     def _whole_ticks(self, stack: str | None) -> Spec:
-        if not all(self.fields[name].type == "long" for name in self.value_names):
+        if not self._are_counts():
             return {}
         numbers = [row["value"] or 0 for row in self.drawn]
         # Up to so few Vega puts halves between them all the same. How high a stack is, is not known here.
         if stack is None and min(numbers, default=0) >= 0 and 0 < max(numbers, default=0) <= FEW_UNITS:
             return {"values": list(range(int(max(numbers)) + 1))}
         return {"tickMinStep": 1}
+
+    def _are_counts(self) -> bool:
+        """Whether whole numbers are drawn, be it beside an expectation of them, which is none."""
+        first, *_ = self.value_names
+        if all(self.fields[name].type == "long" for name in self.value_names):
+            return True
+        numbers = [row["value"] for row in self.drawn[:: len(self.value_names)] if row["value"] is not None]
+        is_plain = _column_format(self.panel, first, self.fields) in ("number", "decimal")
+        return is_plain and all(float(number).is_integer() for number in numbers)
 
     def color_encoding(self) -> Spec:
         if not self.is_split:

@@ -462,6 +462,22 @@ def test_what_is_counted_has_no_halves_on_its_axis(most: int) -> None:
     assert not [tick for tick in ticks if "." in tick]
 
 
+def test_a_count_beside_its_expectation_has_no_halves_either() -> None:
+    fields = {**FIELDS, "actual": Field("double", "a count"), "expected": Field("double", "of it")}
+
+    def ticks(*counts: float) -> list[str]:
+        rows = [
+            {"period": f"2024-01-0{day}", "actual": count, "expected": 0.7, "customers": 1}
+            for day, count in enumerate(counts, start=1)
+        ]
+        drawn = draw(panel(mark="line", y=("actual", "expected"), x_title="Day", y_title="Customers"), rows, fields)
+        return re.findall(r">(\d+(?:\.\d+)?)</text>", svg(drawn))
+
+    assert {"0", "1", "2", "3", "4"} <= set(ticks(4.0, 0.0, 2.0))
+    assert not [tick for tick in ticks(4.0, 0.0, 2.0) if "." in tick]
+    assert [tick for tick in ticks(4.5, 0.0, 2.0) if "." in tick]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 9, NAMES_STANDING])
 @pytest.mark.parametrize("prefix", ["segment ", "p"])
 def test_every_bar_has_its_name_on_a_telephone(count: int, prefix: str) -> None:
