@@ -21,7 +21,7 @@ from include.dashboards.kibana_maps import SOURCE_REFERENCE, legend
 from include.dashboards.kibana_maps import attributes as map_attributes
 from include.dashboards.kibana_vega import Pinned, saved_visualization
 from include.dashboards.notes import NOTES
-from include.dashboards.vega import is_instant
+from include.dashboards.vega import in_words, is_instant
 from include.elastic.client import index_name
 from include.elastic.indexes import REPORTS, REPORTS_LATEST
 from include.elastic.reports import ALL
@@ -118,11 +118,14 @@ SEARCHES: dict[str, tuple[str, str, str, str, tuple[str, ...], str]] = {
 DATA = "data"  # the dashboard of the saved searches
 
 
-def saved_objects() -> list[SavedObject]:
-    """All saved objects: data views, then saved searches, then dashboards."""
+def saved_objects(names: Mapping[str, Iterable[str]] | None = None) -> list[SavedObject]:
+    """All saved objects: data views, then saved searches, then dashboards.
+
+    `names` are the values that fields have which are shown in words (`worded_fields`), as far as they are known.
+    """
     titles = {one.name: one.title for one in dashboards()} | {DATA: "Orders and customers"}
     return [
-        *(_data_view(name) for name in DATA_VIEWS),
+        *(_data_view(name, names or {}) for name in DATA_VIEWS),
         *(_search(name) for name in SEARCHES),
         *(_dashboard_of(one, titles) for one in dashboards()),
         _data_dashboard(titles),
@@ -166,9 +169,14 @@ def dashboard_id(name: str) -> str:
 # ── Data views and saved searches ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _data_view(name: str) -> SavedObject:
+def worded_fields() -> list[str]:
+    """The fields of reports whose values are names, such as `add_to_cart`, that a reader is shown as words."""
+    return sorted({name for one in report_names() for name, field in fields_of(one).items() if field.in_words})
+
+
+def _data_view(name: str, names: Mapping[str, Iterable[str]]) -> SavedObject:
     title, time_field = DATA_VIEWS[name]
-    formats = _report_formats() if name in (REPORTS, REPORTS_LATEST) else {}
+    formats = _report_formats() | _wordings(names) if name in (REPORTS, REPORTS_LATEST) else {}
     data_view = {
         "title": index_name(name),
         "name": _titled(title),
@@ -196,6 +204,20 @@ def _report_formats() -> dict[str, Any]:
                 formats[name] = {"id": "percent", "params": {"pattern": "0,0.[0]%"}}
     formats["report_date"] = formats["period"]
     return formats
+
+
+def _wordings(names: Mapping[str, Iterable[str]]) -> dict[str, Any]:
+    """Kibana has no rule that makes words of a name, only a list of both; a name that is not on it stays as it is."""
+    return {
+        field: {
+            "id": "static_lookup",
+            "params": {
+                "lookupEntries": [{"key": name, "value": in_words(name)} for name in sorted(values)],
+                "unknownKeyValue": None,
+            },
+        }
+        for field, values in names.items()
+    }
 
 
 def _search(name: str) -> SavedObject:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -38,6 +38,7 @@ ALL = "all"
 # them, they see a part of each version until the task is tried again or `recover_reports` is called.
 STEP_BYTES = 8_000_000
 KEEP_OPEN = "1m"
+MOST_VALUES = 1_000  # of a field of names
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 Row = dict[str, Any]
@@ -139,6 +140,21 @@ def read_rows(
     with plainly(client, "reading a report"):
         hits = _search_all(client, REPORTS_LATEST, _all_of(**wanted), routing=analysis_name, sort="row")
         return [hit["_source"] for hit in hits]
+
+
+def values_in_reports(client: Elasticsearch, fields: Sequence[str]) -> dict[str, list[str]]:
+    """The values that each of these keyword fields has in the latest reports; fields without any are left out."""
+    with plainly(client, "reading the names in the reports"):
+        answer = client.search(
+            index=index_name(REPORTS_LATEST),
+            aggregations={name: {"terms": {"field": name, "size": MOST_VALUES}} for name in fields},
+            size=0,
+            ignore_unavailable=True,
+        )
+    found = {
+        name: [str(bucket["key"]) for bucket in one["buckets"]] for name, one in answer.get("aggregations", {}).items()
+    }
+    return {name: values for name, values in found.items() if values}
 
 
 def rows_before(client: Elasticsearch, analysis_name: str, report_type: str, day: date) -> list[Row]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import configs
 from include.pipeline.record import recorded
+from include.problem import Problem
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -41,7 +42,7 @@ def bring_dashboards() -> dict[str, Any]:
     from include.dashboards.kibana_import import connect_kibana
 
     with closing(connect_kibana(configs.KIBANA_URL, configs.KIBANA_SPACE)) as kibana:
-        imported = kibana.import_objects(saved_objects())
+        imported = kibana.import_objects(saved_objects(_names()))
         space = configs.KIBANA_SPACE or "default"
         log.info(
             "%s: %d objects imported into the space `%s`, %d of them replaced",
@@ -52,6 +53,19 @@ def bring_dashboards() -> dict[str, Any]:
         )
         zone = _time_zone(kibana)
     return {"space": space, "objects": imported.objects, "replaced": imported.overwritten, "time_zone": zone}
+
+
+def _names() -> dict[str, list[str]]:
+    """The names that Kibana shows in words, as the reports have them; before the first run there are none."""
+    from include.dashboards.kibana import worded_fields
+    from include.elastic.client import connect
+    from include.elastic.reports import values_in_reports
+
+    try:
+        return values_in_reports(connect(), worded_fields())
+    except Problem as problem:
+        log.warning("Kibana shows steps, series and tests by their names in the data: %s", problem)
+        return {}
 
 
 def _time_zone(kibana: Kibana) -> str:

@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from elasticsearch import Elasticsearch
 
 import configs
 from include.dashboards.dashboard import dashboards, fields_of, placed_panels
@@ -19,6 +20,7 @@ from include.dashboards.kibana import (
     object_id,
     render,
     saved_objects,
+    worded_fields,
 )
 from include.dashboards.kibana_checks import changed_ids, controls, deaf_panels, grid, panel_ids, references, troubles
 from include.dashboards.kibana_checks import columns as columns_of
@@ -27,6 +29,7 @@ from include.dashboards.kibana_maps import attributes as map_attributes
 from include.dashboards.kibana_vega import specification
 from include.dashboards.panel import Panel
 from include.dashboards.vega import TONES
+from include.elastic.reports import values_in_reports
 from include.schemas.reports import Field, ReportType
 
 OBJECTS = saved_objects()
@@ -64,6 +67,35 @@ def test_nothing_is_wrong_with_the_objects() -> None:
 def test_two_generations_are_the_same() -> None:
     assert changed_ids(OBJECTS, saved_objects()) == []
     assert render() == ndjson(OBJECTS)
+
+
+@pytest.mark.contract
+def test_names_of_the_data_are_shown_as_words(client: Elasticsearch) -> None:
+    names = values_in_reports(client, worded_fields())
+    assert {"funnel_step", "series", "method", "report"} <= names.keys()
+    assert {"first_order", "purchase"} <= set(names["funnel_step"])
+    objects = saved_objects(names)
+    assert troubles(objects, MAPPINGS) == []
+    assert changed_ids(OBJECTS, objects) == []
+    changed = [new for old, new in zip(OBJECTS, objects, strict=True) if old != new]
+    assert {one["attributes"]["title"] for one in changed} == {"reports", "reports-latest"}
+    for one in changed:
+        formats = json.loads(one["attributes"]["fieldFormatMap"])
+        assert formats["rate"]["id"] == "percent"
+        told = {
+            field: {entry["key"]: entry["value"] for entry in formats[field]["params"]["lookupEntries"]}
+            for field, form in formats.items()
+            if form["id"] == "static_lookup"
+        }
+        assert told.keys() == names.keys()
+        assert told["funnel_step"]["first_order"] == "First order"
+        assert told["method"]["mann_whitney"] == "Mann-Whitney"
+
+
+@pytest.mark.contract
+def test_before_the_first_run_there_are_no_names(client: Elasticsearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configs, "INDEX_PREFIX", "empty-")
+    assert values_in_reports(client, worded_fields()) == {}
 
 
 def test_every_panel_is_on_its_dashboard() -> None:
