@@ -6,6 +6,7 @@ and every scale has been applied. Tiles, tables and CSV files are read as a pers
 
 import csv
 import io
+import json
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -23,7 +24,7 @@ LARGE = 100_000  # from here on a tile shows no hundredths
 ROWS_SHOWN = 500  # a longer table is for the CSV file
 
 # A table is behind a button on most cards, and a file behind another one: both are pressed, as a person would, but the
-# file is read where it is made.
+# file is read where it is made. All of it comes as one text: value by value it would take longer than to draw it.
 READ = """async (cards, presses) => {
   const said = (within, what) => [...within.querySelectorAll(what)].map(one => one.textContent);
   const tableOf = card => {
@@ -51,7 +52,7 @@ READ = """async (cards, presses) => {
     try { button.click(); } finally { [URL.createObjectURL, HTMLAnchorElement.prototype.click] = [make, press]; }
     return file.text();
   };
-  return Promise.all(cards.map(async card => {
+  const all = cards.map(async card => {
     const [toggle, save] = [card.querySelector(".show-table"), card.querySelector(".save-csv")];
     const hadTable = Boolean(card.querySelector("table"));
     if (presses) toggle?.click();
@@ -72,7 +73,8 @@ READ = """async (cards, presses) => {
     };
     if (presses) toggle?.click();
     return found;
-  }));
+  });
+  return JSON.stringify(await Promise.all(all));
 }"""
 
 
@@ -81,7 +83,8 @@ def check_drawn(frame: Page | Frame, read: Mapping[str, Any], *, presses: bool) 
 
     `presses` the buttons of tables and files too; else they have to be there.
     """
-    cards = {card["id"]: card for card in frame.eval_on_selector_all("#panels > .panel", READ, presses)}
+    told = json.loads(frame.eval_on_selector_all("#panels > .panel", READ, presses))
+    cards = {card["id"]: card for card in told}
     assert cards.keys() == {panel["id"] for panel in read["panels"]}
     charts = 0
     for panel in read["panels"]:
