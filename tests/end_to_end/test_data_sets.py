@@ -49,7 +49,7 @@ def quarantined() -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.mark.timeout(3000)  # a whole run, and some 250 dashboards drawn
+@pytest.mark.timeout(7200)  # a whole run, and some 250 dashboards drawn
 def test_the_simulated_shop(
     folder: Path, node: EmbeddedNode, airflow: AirflowServer, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
