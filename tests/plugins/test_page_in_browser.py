@@ -394,7 +394,7 @@ def test_what_is_opened_stays_when_it_gets_dark(page: Page, airflow: AirflowServ
 def test_every_number_of_a_dimension_value_is_drawn(page: Page, airflow: AirflowServer, elasticsearch_url: str) -> None:
     """Each dashboard with one of the regions, in turn: one is named as a page must not run it.
 
-    Every value of each dashboard is drawn on the simulated shop (`tests/end_to_end/test_data_sets.py`).
+    Each with all regions is drawn on the simulated shop (`tests/end_to_end/test_data_sets.py`).
     """
     drawn_of: set[str] = set()
     page.goto(f"{airflow.url}/{PAGE}")
