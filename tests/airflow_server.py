@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,10 +95,8 @@ def _wait_until_it_answers(server: AirflowServer, process: subprocess.Popen[byte
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
         assert process.poll() is None, server.log.read_text(encoding="utf-8", errors="replace")
-        try:
+        with suppress(httpx.TransportError):  # it does not listen from the beginning
             if httpx.get(f"{server.url}/api/v2/version", timeout=5).is_success:
                 return
-        except httpx.TransportError:
-            pass
         time.sleep(0.3)
     raise AssertionError(f"Airflow did not answer:\n{server.log.read_text(encoding='utf-8', errors='replace')}")

@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+from include.catalogue import TITLES as TITLES_OF_ANALYSES
 from include.dashboards.panel import Format, Panel, Tone
 from include.schemas.reports import Field
 
@@ -75,14 +76,8 @@ TITLES = {
     "unusual_days": "Unusual days",
     "waited_hours": "Hours waited",
 }
-NAMES = {  # values that are more than words
-    "ab_test": "A/B test",
-    "clv_prediction": "CLV prediction",
-    "cuped": "CUPED",
-    "kpis": "KPIs",
-    "mann_whitney": "Mann-Whitney",
-    "rfm": "RFM",
-}
+# Values that are more than words.
+NAMES = {**TITLES_OF_ANALYSES, "cuped": "CUPED", "kpis": "KPIs", "mann_whitney": "Mann-Whitney"}
 INSTANT = "instant"  # the format of dates that have a time of day: fields ending in `_at`, all of them in UTC
 P_VALUE = "p_value"  # the format of probabilities that are small where it matters
 P_VALUES = ("p_value", "p_value_holm", "p_value_bh", "q_value")

@@ -263,7 +263,8 @@ def _quarantined(
         yield quarantining.row(file, row, key, broken, "raw", raw)
     for file, line in done.batch.malformed:
         counts[line.rule] += 1
-        _remember(found, line.rule, f"{file} line {line.row}: {line.rule.replace('_', ' ')} ({line.text[:100]!r})")
+        place = place_of(source, file, line.row, None)
+        _remember(found, line.rule, f"{place}: {line.rule.replace('_', ' ')} ({line.text[:100]!r})")
         yield quarantining.row(file, line.row, None, [line.rule], "text", line.text)
     found.by_rule = dict(sorted(counts.items()))
 

@@ -53,7 +53,7 @@ class SourceCheck:
 
     def sentences(self) -> list[str]:
         """The same for a person who reads the log: what it is, what fills our columns, what is left, how it is read."""
-        is_database = bool(self.types)
+        is_database = not isinstance(self.options, CsvOptions)
         about = [self.files[0] if len(self.files) == 1 else f"{len(self.files):,} files, {self.files[0]} the first"]
         if self.bytes is not None:
             about.append(f"{self.bytes / 1e6:,.1f} MB")
@@ -68,16 +68,15 @@ class SourceCheck:
         ]
         if self.unused_columns:
             told.append("columns that nothing uses: " + ", ".join(self.unused_columns))
-        reading = self._reading(is_database=is_database)
+        reading = self._reading()
         return [*told, "read with " + ", ".join(reading)] if reading else told
 
-    def _reading(self, *, is_database: bool) -> list[str]:
+    def _reading(self) -> list[str]:
         options = self.options
-        told = [f"times without a zone as of {options.timezone}"] if options.timezone else []
-        if is_database:
-            return told
-        if isinstance(options, CsvOptions):
-            told = [f"delimiter {json.dumps(options.delimiter)}", f"encoding {options.encoding}", *told]
+        zone = [f"times without a zone as of {options.timezone}"] if options.timezone else []
+        if not isinstance(options, CsvOptions):
+            return zone
+        told = [f"delimiter {json.dumps(options.delimiter)}", f"encoding {options.encoding}", *zone]
         if options.decimal:
             told.append(f"decimal {json.dumps(options.decimal)}")
         by_format: dict[str, list[str]] = {}

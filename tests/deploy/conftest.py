@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -67,12 +67,10 @@ class SecuredNode(EmbeddedNode):
         deadline = time.monotonic() + SECONDS_TO_START
         while time.monotonic() < deadline:
             assert self.process.poll() is None, output.read_text(encoding="utf-8", errors="replace")
-            try:
-                asked = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=5s"
+            asked = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=5s"
+            with suppress(httpx.TransportError):  # it does not listen from the beginning
                 if httpx.get(asked, auth=("elastic", self.elastic_password), timeout=10).is_success:
                     return
-            except httpx.TransportError:
-                pass  # not listening yet
             time.sleep(0.2)
         raise AssertionError(output.read_text(encoding="utf-8", errors="replace"))
 

@@ -65,18 +65,18 @@ class MakeRun:
         assert found, self.text
         return found[1], found[2]
 
-    def wait_for(self, sign: str | Callable[[], bool], seconds: float = SECONDS_TO_FINISH) -> None:
+    def wait_for(self, sign: str | Callable[[], bool]) -> None:
         """Until the terminal shows `sign`, or the condition holds."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + SECONDS_TO_FINISH
         while not (sign() if callable(sign) else sign in self.text):
             assert time.monotonic() < deadline, f"{sign} did not come:\n{self.text}"
             assert self.process.poll() is None or (isinstance(sign, str) and sign in self.text), self.text
             time.sleep(0.2)
 
-    def wait_to_end(self, seconds: float = SECONDS_TO_FINISH) -> int:
+    def wait_to_end(self) -> int:
         """The exit code, once it has ended by itself."""
         try:
-            return self.process.wait(timeout=seconds)
+            return self.process.wait(timeout=SECONDS_TO_FINISH)
         except subprocess.TimeoutExpired:
             pytest.fail(f"it did not end:\n{self.text}")
 

@@ -89,7 +89,8 @@ def test_the_simulated_shop(
             offered = read_dashboard(client, one)["dimensions"]
             for column in DIMENSIONS:
                 own = [value for value in offered if value.startswith(f"{column}: ")]
-                for value in own if column == "region" or not own else [own[number % len(own)]]:
+                turn = number % max(len(own), 1)
+                for value in own if column == "region" else own[turn : turn + 1]:
                     drawn_of[value] += check_dimension_value(page, client, one.name, value) > 0
         shop = Shop()
         names = {"region": shop.regions, "device": shop.devices, "channel": shop.channels}
