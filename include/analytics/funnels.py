@@ -595,16 +595,25 @@ def _per_period(
             waits = few.in_progress & (few.depth == number - 1)
             measures[f"in_progress_{number}"] = ibis.ifelse(waits, few.entered, 0)
             measures[f"in_any_order_{number}"] = few[f"did_{number}"]
-        names = list(measures)
-
-        def grouped(rows: ir.Table, period: str) -> pd.DataFrame:
-            wide = rows.mutate(period=rows[period])
-            sums = {name: wide[name].sum().cast("int64") for name in names}
-            return result(wide.group_by(["dimension", "period"]).agg(**sums)).astype("int64")
-
         measured = few.mutate(**measures)
+        # One statement for all of them: building a statement takes longer than summing these few rows.
+        wide = ibis.union(
+            *(
+                rows.select("dimension", *measures, granularity=ibis.literal(name), period=rows[name].cast("int32"))
+                for name, rows in (
+                    *((granularity, measured) for granularity in GRANULARITIES),
+                    ("hour", measured.filter(measured.day <= as_of_day)),
+                )
+            )
+        )
+        sums = {name: wide[name].sum().cast("int64") for name in measures}
+        summed = result(wide.group_by(["dimension", "granularity", "period"]).agg(**sums))
+
+        def found_by(period: str) -> pd.DataFrame:
+            return summed[summed["granularity"] == period].drop(columns="granularity").astype("int64")
+
         for granularity in GRANULARITIES:
-            found = grouped(measured, granularity)
+            found = found_by(granularity)
             first = found.groupby("dimension")["period"].min()
             full = calendar(first, period_of(as_of, granularity, tables.week_start)).astype("int64")
             full = full.merge(found, how="left", on=["dimension", "period"]).fillna(0).astype("int64")
@@ -619,9 +628,8 @@ def _per_period(
             )
             if granularity == "day":
                 lengths = (as_of_day + 1 - first[first <= as_of_day]).astype("int64")
-        hourly = grouped(measured.filter(measured.day <= as_of_day), "hour")
         hours = pd.MultiIndex.from_product([lengths.index, range(24)], names=["dimension", "period"])
-        full = hours.to_frame(index=False).merge(hourly, how="left", on=["dimension", "period"]).fillna(0)
+        full = hours.to_frame(index=False).merge(found_by("hour"), how="left", on=["dimension", "period"]).fillna(0)
         full = full.astype("int64")
         parts.append(
             full.assign(
@@ -697,6 +705,7 @@ def _conversion(table: ir.Table, journey: Journey, confidence_level: float) -> p
         sums[f"over_{number}"] = (reached & over).sum().cast("int64")
         sums[f"waiting_{number}"] = (table.in_progress & (table.depth == number - 1)).sum().cast("int64")
     totals = result(table.group_by("dimension").agg(**sums)).astype("int64").sort_values("dimension", ignore_index=True)
+    durations = _durations(table, journey)
     parts = []
     for number, step in enumerate(steps, start=1):
         before = totals[f"over_{number - 1}"].astype("float64") if number > 1 else np.nan
@@ -713,7 +722,7 @@ def _conversion(table: ir.Table, journey: Journey, confidence_level: float) -> p
             }
         )
         part["n"] = totals[f"customers_{number - 1}"].astype("Int64") if number > 1 else pd.NA
-        times = _times(table, journey, number, confidence_level) if number > 1 and step not in journey.untimed else {}
+        times = _times(durations, number, confidence_level)
         nothing = Times(UNKNOWN, UNKNOWN, UNKNOWN, float("nan"))
         known = [times.get(int(code), nothing) for code in part["dimension"]]
         for place, end in enumerate(("", "_low", "_high")):
@@ -735,11 +744,12 @@ class Times(NamedTuple):
     mean: float
 
 
-def _times(table: ir.Table, journey: Journey, number: int, confidence_level: float) -> dict[int, Times]:
-    """Per dimension, of step `number`."""
+def _times(durations: pd.DataFrame, number: int, confidence_level: float) -> dict[int, Times]:
+    """Per dimension, of step `number`; nothing for a step that has no time."""
     found = {}
-    of_entry = dict(list(_durations(table, journey, number, since=1).groupby("dimension")))
-    for code, own in _durations(table, journey, number, since=number - 1).groupby("dimension"):
+    of_step = durations[durations["step_number"] == number]
+    of_entry = dict(list(of_step[of_step["since"] == 1].groupby("dimension")))
+    for code, own in of_step[of_step["since"] == number - 1].groupby("dimension"):
         curve = _curve(own, confidence_level)
         from_entry = curve if number == 2 else _curve(of_entry[code], confidence_level)
         events = own[own["is_event"]]
@@ -754,24 +764,38 @@ def _curve(durations: pd.DataFrame, confidence_level: float) -> Survival:
     return kaplan_meier(durations["minutes"] / 60, durations["is_event"], durations["number"], confidence_level)
 
 
-def _durations(table: ir.Table, journey: Journey, number: int, since: int) -> pd.DataFrame:
-    """Customers at step `since` by the whole minutes from there to step `number`, or to when it was last not made."""
+def _durations(table: ir.Table, journey: Journey) -> pd.DataFrame:
+    """Per dimension, timed step and step `since` (the one before, the first) the customers who got to `since`.
+
+    They are counted by the whole minutes from there to the step, or to when it was last not made.
+    """
     windows = journey.windows
-    is_event = table.depth >= number
     last_day = ibis.least(table.deadline, windows.as_of_day)
-    until = ibis.ifelse(is_event, table[f"reached_{number}"], start_of_day(last_day + 1, journey.zone))
-    at_step = table.mutate(
-        is_event=is_event,
+    known = table.mutate(
+        last_not_made=start_of_day(last_day + 1, journey.zone),
         is_over=table.day + windows.entry_days <= windows.as_of_day,
-        microseconds=until.delta(table[f"reached_{since}"], unit="microsecond"),
-    ).filter(table.depth >= since)
+    )
+    parts = []
+    for number, step in enumerate(journey.steps, start=1):
+        for since in sorted({1, number - 1} if number > 1 and step not in journey.untimed else ()):
+            is_event = known.depth >= number
+            until = ibis.ifelse(is_event, known[f"reached_{number}"], known.last_not_made)
+            parts.append(
+                known.filter(known.depth >= since).select(
+                    "dimension",
+                    "is_over",
+                    step_number=ibis.literal(number, "int32"),
+                    since=ibis.literal(since, "int32"),
+                    is_event=is_event,
+                    microseconds=until.delta(known[f"reached_{since}"], unit="microsecond"),
+                )
+            )
+    took = ibis.union(*parts)
     return result(
-        at_step.group_by(
-            dimension=at_step.dimension, minutes=at_step.microseconds // MINUTE, is_event=at_step.is_event
-        ).agg(
-            number=at_step.count(),
-            number_over=at_step.is_over.sum(),
-            microseconds=ibis.ifelse(at_step.is_over, at_step.microseconds, 0).sum().cast("float64"),
+        took.group_by("dimension", "step_number", "since", "is_event", minutes=took.microseconds // MINUTE).agg(
+            number=took.count(),
+            number_over=took.is_over.sum(),
+            microseconds=ibis.ifelse(took.is_over, took.microseconds, 0).sum().cast("float64"),
         )
     )
 

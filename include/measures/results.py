@@ -35,7 +35,7 @@ def held(table: ir.Table) -> Iterator[ir.Table]:
     name = f"held_{next(_numbers)}"
     # Registers the in-memory tables that the expression joins with.
     backend._run_pre_execute_hooks(table)
-    backend.con.execute(f"CREATE TEMP TABLE {name} AS {ibis.to_sql(table, dialect='duckdb')}")
+    backend.con.execute(f"CREATE TEMP TABLE {name} AS {backend.compile(table)}")
     try:
         yield backend.table(name, database="temp.main")
     finally:
