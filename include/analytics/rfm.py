@@ -31,8 +31,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import ibis
-import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 import configs
 from include.dashboards.panel import Panel
@@ -61,6 +61,7 @@ SCORES = (
     "rfm_segment",
 )
 NOT_YET = "(not yet a customer)"
+SUMS = ["customers", "orders", "recency_total", "monetary_units", "revenue_units"]
 UNITS = 10_000  # of money in one unit of currency: amounts have four decimals
 GRID = 5  # the segments are defined on a grid of five by five
 
@@ -310,23 +311,21 @@ def rfm(
         repeated = by_dimension(orders, seen.dimensions)
         with held(_values(repeated, as_of, migration_days)) as values:
             cuts = _cut_points(values, scores)
-            with held(_scored(values, cuts)) as scored:
-                current = [f"{name}_score" for name in MEASURES]
-                previous = [f"previous_{name}_score" for name in MEASURES]
-                cells = result(
-                    scored.group_by(["dimension", *current]).agg(
-                        customers=scored.count(),
-                        orders=scored.frequency.sum().cast("int64"),
-                        recency_total=scored.recency_days.sum().cast("int64"),
-                        monetary_units=scored.monetary_units.sum().cast("int64"),
-                        revenue_units=scored.total_units.sum().cast("int64"),
-                    )
-                ).astype("int64")
-                moves = result(scored.group_by(["dimension", *current, *previous]).agg(customers=scored.count()))
-    cells["rfm_segment"] = [
-        segment(row.recency_score, row.frequency_score, row.monetary_score, scores) for row in records(cells)
-    ]
-    cells = cells.astype({"rfm_segment": "str"})
+            scored = _scored(values, cuts)
+            current = [f"{name}_score" for name in MEASURES]
+            previous = [f"previous_{name}_score" for name in MEASURES]
+            moves = result(
+                scored.group_by(["dimension", *current, *previous]).agg(
+                    customers=scored.count(),
+                    orders=scored.frequency.sum().cast("int64"),
+                    recency_total=scored.recency_days.sum().cast("int64"),
+                    monetary_units=scored.monetary_units.sum().cast("int64"),
+                    revenue_units=scored.total_units.sum().cast("int64"),
+                )
+            ).astype(dict.fromkeys(("dimension", *current, *SUMS), "int64"))
+    moves["rfm_segment"] = _names(moves[current], scores)
+    moves["previous_segment"] = _names(moves[previous], scores)
+    cells = moves.groupby(["dimension", *current, "rfm_segment"], as_index=False)[SUMS].sum()
     cells["revenue"] = cells["revenue_units"] / UNITS
     pairs = []
     for pair, (first, second) in PAIRS.items():
@@ -337,7 +336,7 @@ def rfm(
         "cut_points": cuts,
         "score_pairs": _shares(pd.concat(pairs, ignore_index=True), ["dimension", "pair"], confidence_level),
         "score_cells": _with_means(cells),
-        "migration": _migration(moves, scores, confidence_level),
+        "migration": _migration(moves, confidence_level),
     }
     said = definition(
         tables,
@@ -387,8 +386,7 @@ def customer_scores(
     scored["monetary_total"] = scored["total_units"] / UNITS
     cell = ["recency_score", "frequency_score", "monetary_score"]
     scored[cell] = scored[cell].astype("int64")
-    names_of = {key: segment(key[0], key[1], key[2], scores) for key in records(scored[cell].drop_duplicates())}
-    scored["rfm_segment"] = [names_of[key] for key in records(scored[cell])]
+    scored["rfm_segment"] = _names(scored[cell], scores)
     return scored.sort_values("client", ignore_index=True)[["client", *SCORES]]
 
 
@@ -422,22 +420,26 @@ def _orders(seen: Observed) -> ir.Table:
     return orders.select("client_code", "day", *codes, units=(orders.amount * UNITS).cast("int64"))
 
 
+def _wide_sum(units: Any) -> Any:
+    """The engine's sum of whole numbers: it has 128 bits. Ibis takes it for 64 and would leave out a cast to them."""
+
+
+_builtin: Any = ibis.udf.agg.builtin
+_wide_sum = _builtin(name="sum", signature=(("int64",), "decimal(38, 0)"))(_wide_sum)
+
+
 def _values(orders: ir.Table, as_of: date, migration_days: int) -> ir.Table:
     """Per dimension and customer: recency, frequency and money (in 1 / 10,000), now and `migration_days` before."""
     today = day_number(as_of)
     before = orders.day <= today - migration_days
 
-    def whole(units: ir.IntegerColumn) -> ir.IntegerScalar:
-        # The engine's sum of whole numbers has 128 bits; Ibis takes it for 64 and would leave out a cast to them.
-        return units.sum().cast("decimal(38, 0)").cast("int64")
-
     totals = orders.group_by(["dimension", "client_code"]).agg(
         last_day=orders.day.max(),
         frequency=orders.count(),
-        total_units=whole(orders.units),
+        total_units=_wide_sum(orders.units).cast("int64"),
         previous_last_day=ibis.ifelse(before, orders.day, ibis.null()).max(),
         previous_frequency=before.sum(),
-        previous_total_units=whole(ibis.ifelse(before, orders.units, 0)),
+        previous_total_units=_wide_sum(ibis.ifelse(before, orders.units, 0)).cast("int64"),
     )
 
     def mean(total: ir.IntegerColumn, number: ir.IntegerColumn) -> ir.IntegerColumn:
@@ -462,25 +464,16 @@ def _cut_points(values: ir.Table, scores: int) -> pd.DataFrame:
     shares = [number / scores for number in range(1, scores)]
     quantiles = {name: column.cast("float64").quantile(shares) for name, column in columns.items()}
     wide = result(values.group_by("dimension").agg(n=values.count(), **quantiles))
-    parts = [
-        pd.DataFrame(
-            {
-                "dimension": wide["dimension"].astype("int64"),
-                "measure": name,
-                "cut_number": number,
-                # Three decimals (for money: of a 1 / 10,000) keep an interpolation of equal values equal to them.
-                "cut_point": wide[name].str[number - 1].astype("float64").round(3)
-                / (UNITS if name == "monetary" else 1),
-                "n": wide["n"].astype("int64"),
-            }
-        )
+    # Three decimals (for money: of a 1 / 10,000) keep an interpolation of equal values equal to them.
+    rows = [
+        (row.dimension, name, number, round(point, 3) / (UNITS if name == "monetary" else 1), row.n)
         for name in columns
-        for number in range(1, scores)
+        for row in records(wide)
+        for number, point in enumerate(getattr(row, name), start=1)
     ]
-    empty = pd.DataFrame(
-        {"dimension": [], "measure": [], "cut_number": [], "cut_point": [], "n": []},
-    ).astype({"dimension": "int64", "measure": "str", "cut_number": "int64", "cut_point": "float64", "n": "int64"})
-    return pd.concat(parts, ignore_index=True) if parts else empty
+    cuts = pd.DataFrame(rows, columns=["dimension", "measure", "cut_number", "cut_point", "n"])
+    whole = dict.fromkeys(("dimension", "cut_number", "n"), "int64")
+    return cuts.astype({**whole, "measure": "str", "cut_point": "float64"})
 
 
 def _given(cut_points: CutPoints) -> pd.DataFrame:
@@ -495,13 +488,16 @@ def _given(cut_points: CutPoints) -> pd.DataFrame:
 def _scored(values: ir.Table, cuts: pd.DataFrame) -> ir.Table:
     """`values` with the three scores now and before; those before are missing where there was no order yet."""
     numbers = sorted(set(cuts["cut_number"]))
-    in_units = cuts.assign(
-        cut=np.where(cuts["measure"] == "monetary", (cuts["cut_point"] * UNITS).round(3), cuts["cut_point"]),
-        name=cuts["measure"] + "_cut_" + cuts["cut_number"].astype(str),
-    )
-    wide = in_units.pivot(index="dimension", columns="name", values="cut")
+    dimensions = sorted(set(cuts["dimension"]))
+    points = {
+        (row.dimension, f"{row.measure}_cut_{row.cut_number}"): (
+            round(row.cut_point * UNITS, 3) if row.measure == "monetary" else row.cut_point
+        )
+        for row in records(cuts)
+    }
     names = [f"{measure}_cut_{number}" for measure in MEASURES for number in numbers]
-    wide = wide.reindex(columns=names).astype("float64").reset_index().astype({"dimension": "int32"})
+    own = {name: pa.array([points.get((code, name)) for code in dimensions], pa.float64()) for name in names}
+    wide = pa.table({"dimension": pa.array(dimensions, pa.int32()), **own})
     joined = values.join(ibis.memtable(wide), "dimension")
     columns = {"recency": "recency_days", "frequency": "frequency", "monetary": "monetary_units"}
     scores: dict[str, Any] = {}
@@ -528,8 +524,7 @@ def _with_means(cells: pd.DataFrame) -> pd.DataFrame:
 
 def _summed(cells: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Cells added up over everything but `keys`; integers, so that the order of addition does not matter."""
-    measures = ["customers", "orders", "recency_total", "monetary_units", "revenue_units"]
-    return _with_means(cells.groupby(keys, as_index=False)[measures].sum())
+    return _with_means(cells.groupby(keys, as_index=False)[SUMS].sum())
 
 
 def _shares(frame: pd.DataFrame, keys: list[str], confidence_level: float) -> pd.DataFrame:
@@ -540,13 +535,10 @@ def _shares(frame: pd.DataFrame, keys: list[str], confidence_level: float) -> pd
 
 def _segments(cells: pd.DataFrame, confidence_level: float) -> pd.DataFrame:
     """One row per dimension and segment, those without customers too."""
-    found = cells.groupby(["dimension", "rfm_segment"], as_index=False)[
-        ["customers", "orders", "recency_total", "monetary_units", "revenue_units"]
-    ].sum()
+    found = cells.groupby(["dimension", "rfm_segment"], as_index=False)[SUMS].sum()
     every = pd.MultiIndex.from_product([sorted(set(cells["dimension"])), SEGMENTS], names=["dimension", "rfm_segment"])
     full = every.to_frame(index=False).merge(found, how="left", on=["dimension", "rfm_segment"]).fillna(0)
-    counts = ["dimension", "customers", "orders", "recency_total", "monetary_units", "revenue_units"]
-    full = _with_means(full.astype(dict.fromkeys(counts, "int64")))
+    full = _with_means(full.astype(dict.fromkeys(("dimension", *SUMS), "int64")))
     full["rule"] = [rule(name) for name in full["rfm_segment"]]
     full["revenue"] = full["revenue_units"] / UNITS
     full["average_order_value"] = ratio(full["revenue"], full["orders"])
@@ -554,22 +546,16 @@ def _segments(cells: pd.DataFrame, confidence_level: float) -> pd.DataFrame:
     return _shares(full, ["dimension"], confidence_level)
 
 
-def _migration(moves: pd.DataFrame, scores: int, confidence_level: float) -> pd.DataFrame:
+def _names(own: pd.DataFrame, scores: int) -> pd.Series:
+    """The segments that rows of three scores make; NOT_YET where there are none."""
+    every = range(1, scores + 1)
+    names = {(r, f, m): segment(r, f, m, scores) for r in every for f in every for m in every}
+    triples = own.astype("Int64").itertuples(index=False, name=None)
+    return pd.Series([names.get(three, NOT_YET) for three in triples], dtype="str")
+
+
+def _migration(moves: pd.DataFrame, confidence_level: float) -> pd.DataFrame:
     """One row per dimension and pair of segments that occurs; rates are out of the previous segment."""
-
-    def named(row: Any, prefix: str) -> str:
-        own = [getattr(row, f"{prefix}{name}_score") for name in MEASURES]
-        return NOT_YET if pd.isna(own[0]) else segment(int(own[0]), int(own[1]), int(own[2]), scores)
-
-    rows = records(moves)
-    named_moves = pd.DataFrame(
-        {
-            "dimension": moves["dimension"].astype("int64"),
-            "previous_segment": pd.Series([named(row, "previous_") for row in rows], dtype="str"),
-            "rfm_segment": pd.Series([named(row, "") for row in rows], dtype="str"),
-            "customers": moves["customers"].astype("int64"),
-        }
-    )
     keys = ["dimension", "previous_segment", "rfm_segment"]
-    summed = named_moves.groupby(keys, as_index=False).agg(customers=("customers", "sum"))
+    summed = moves.groupby(keys, as_index=False)[["customers"]].sum()
     return _shares(summed, ["dimension", "previous_segment"], confidence_level)

@@ -93,8 +93,12 @@ class Snapshot:
         return connection
 
     def analysis_tables(self, *, dimensions: tuple[str, ...], week_start: str) -> Tables:
-        """The tables as Ibis expressions, to be broken down by `dimensions`."""
-        connection = ibis.duckdb.from_connection(self.connect())
+        """The tables as Ibis expressions, to be broken down by `dimensions`; their rows are in no particular order."""
+        own = self.connect()
+        # An analysis reads the same files many times, and nothing in it hangs on the order of rows.
+        own.execute("SET parquet_metadata_cache = true")
+        own.execute("SET preserve_insertion_order = false")
+        connection = ibis.duckdb.from_connection(own)
         found = {name: connection.table(name) for name in self.table_names}
         return Tables(
             sessions=found["sessions"],
