@@ -4,8 +4,7 @@
 
 The modules compute every count and number of the reports, with their intervals, and the fields that a row is found by;
 texts, headers and warnings are not computed. Like the peers of one report they hold everything in memory at once and
-keep money as floating-point numbers. Each value of a dimension column is a row of its own: they are fewer than
-DIMENSION_TOP_VALUES in the shop, so that none would count as `(other)`. Weeks begin on Monday.
+keep money as floating-point numbers. Weeks begin on Monday.
 """
 
 from __future__ import annotations

@@ -14,15 +14,38 @@ from benchmarks.analyses_peers import EVERY, Files, label, period_number
 __all__ = ["EVERY", "Files", "calendar", "collected", "label", "period_number", "rate", "ratio", "repeated", "sessions"]
 
 
-def sessions(files: Files, as_of: date) -> pl.LazyFrame:
-    """The sessions up to `as_of`, with `is_order`, and `amount` (currency): zero where it is unknown or no order."""
+TOP_VALUES = 25
+OTHER = "(other)"
+
+
+def sessions(files: Files, as_of: date, dimensions: Sequence[str]) -> pl.LazyFrame:
+    """The sessions up to `as_of`, with `is_order`, and `amount` (currency): zero where it is unknown or no order.
+
+    Of each dimension column the values with the most sessions stay, ties by name; the others are OTHER.
+    """
+    seen = pl.scan_parquet(list(files["sessions"])).filter(pl.col("session_day") <= as_of)
+    columns = [f"dimension_{name}" for name in dimensions]
+    largest = pl.collect_all(
+        [
+            seen.drop_nulls(column)
+            .group_by(column)
+            .len()
+            .sort("len", column, descending=[True, False])
+            .head(TOP_VALUES)
+            .select(column)
+            for column in columns
+        ]
+    )
+    folded = [
+        pl.when(pl.col(column).is_in(top[column].to_list()) | pl.col(column).is_null())
+        .then(column)
+        .otherwise(pl.lit(OTHER))
+        .alias(column)
+        for column, top in zip(columns, largest, strict=True)
+    ]
     is_order = pl.col("has_purchased").fill_null(False)
     amount = pl.col("payment_amount").cast(pl.Float64).fill_null(0)
-    return (
-        pl.scan_parquet(list(files["sessions"]))
-        .filter(pl.col("session_day") <= as_of)
-        .with_columns(is_order=is_order, amount=pl.when(is_order).then(amount).otherwise(0.0))
-    )
+    return seen.with_columns(*folded, is_order=is_order, amount=pl.when(is_order).then(amount).otherwise(0.0))
 
 
 def repeated(frame: pl.LazyFrame, dimensions: Iterable[str]) -> list[pl.LazyFrame]:

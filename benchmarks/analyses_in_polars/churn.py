@@ -43,7 +43,7 @@ def reports(files: Files, dimensions: Sequence[str], as_of: date) -> dict[str, p
     found: dict[str, list[pl.LazyFrame]] = {
         name: [] for name in ("window_churn", "gap_survival", "usual_gaps", "overdue")
     }
-    for part in repeated(sessions(files, as_of), dimensions):
+    for part in repeated(sessions(files, as_of, dimensions), dimensions):
         orders = part.filter("is_order")
         for activity, active in zip(ACTIVITIES, (part, orders), strict=True):
             found["window_churn"] += [_window(active, activity, granularity, as_of) for granularity in WINDOWS]

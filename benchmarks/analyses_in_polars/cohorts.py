@@ -35,7 +35,7 @@ NEWNESS = ("is_complete", "is_recent")
 
 def reports(files: Files, dimensions: Sequence[str], as_of: date) -> dict[str, pd.DataFrame]:
     """Every report, without texts."""
-    seen = sessions(files, as_of)
+    seen = sessions(files, as_of, dimensions)
     known, visits = held(
         by_first_session(customers(files, as_of), seen, dimensions),
         pl.concat(repeated(seen, dimensions)).select(

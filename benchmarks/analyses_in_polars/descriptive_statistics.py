@@ -53,7 +53,7 @@ def reports(files: Files, dimensions: Sequence[str], as_of: date) -> dict[str, p
     downloads = known.group_by("client_code").agg(pl.col("download_day", "download_date").min())
     amount = pl.col("discount_amount").cast(pl.Float64).fill_null(0)
     discount = pl.when("is_order").then(amount).otherwise(0.0)
-    for part in repeated(sessions(files, as_of).with_columns(discount=discount), dimensions):
+    for part in repeated(sessions(files, as_of, dimensions).with_columns(discount=discount), dimensions):
         orders = part.filter("is_order")
         begun = part.group_by("dimension").agg(first_day=pl.col("session_day").min()).cache()
         for granularity in EVERY:

@@ -32,7 +32,7 @@ ROUNDING = 1e-12
 
 def reports(files: Files, dimensions: Sequence[str], as_of: date) -> dict[str, pd.DataFrame]:
     """Every report, without texts."""
-    seen = sessions(files, as_of)
+    seen = sessions(files, as_of, dimensions)
     (journey,) = held(by_first_session(_journeys(files, seen, as_of), seen, dimensions))
     visits = pl.concat(repeated(_depths(seen), dimensions))
     until = as_of - timedelta(days=WINDOW_DAYS)

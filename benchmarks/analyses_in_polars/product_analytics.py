@@ -26,7 +26,7 @@ NAMES = {"product": "products", "category": "categories"}
 
 def reports(files: Files, dimensions: Sequence[str], as_of: date) -> dict[str, pd.DataFrame]:
     """Every report, without texts."""
-    seen = sessions(files, as_of)
+    seen = sessions(files, as_of, dimensions)
     every = pl.concat(repeated(seen, dimensions))
     first_days, orders = held(
         every.group_by("dimension").agg(first_day=pl.col("session_day").min()),

@@ -8,7 +8,17 @@ from datetime import date, timedelta
 import pandas as pd
 import polars as pl
 
-from benchmarks.analyses_in_polars.breakdown import Files, calendar, collected, held, rate, ratio, repeated, sessions
+from benchmarks.analyses_in_polars.breakdown import (
+    OTHER,
+    Files,
+    calendar,
+    collected,
+    held,
+    rate,
+    ratio,
+    repeated,
+    sessions,
+)
 from benchmarks.analyses_peers import EVERY
 
 CONFIDENCE_LEVEL = 0.95
@@ -17,14 +27,13 @@ PROMOTIONS_KEPT = 50
 DAILY_PROMOTIONS, DAILY_DAYS = 8, 90
 REPEAT_DAYS = 30
 GROSS_MARGIN = 0.3
-OTHER = "(other)"
 CLIENT = ("dimension", "client_code")
 MONEY_DECIMALS = 4
 
 
 def reports(files: Files, dimensions: Sequence[str], as_of: date) -> dict[str, pd.DataFrame]:
     """Every report, without texts."""
-    seen = sessions(files, as_of)
+    seen = sessions(files, as_of, dimensions)
     every = pl.concat(repeated(seen, dimensions))
     first_days, orders = held(
         every.group_by("dimension").agg(first_day=pl.col("session_day").min()), _orders(seen, dimensions)

@@ -45,7 +45,7 @@ def reports(files: Files, dimensions: Sequence[str], as_of: date) -> dict[str, p
     found: dict[str, list[pl.LazyFrame]] = {
         name: [] for name in ("segments", "cut_points", "score_pairs", "score_cells", "migration")
     }
-    for orders in repeated(sessions(files, as_of).filter("is_order"), dimensions):
+    for orders in repeated(sessions(files, as_of, dimensions).filter("is_order"), dimensions):
         values = _values(orders, as_of).cache()
         cuts = values.group_by("dimension").agg(
             pl.len().alias("n"),

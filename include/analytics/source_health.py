@@ -25,7 +25,7 @@ A holiday or a campaign is unusual as well; the report says that a day is unlike
 
 A source is *late* when it has been silent for more than twice as many days as ever in the SOURCE_HEALTH_WEEKS weeks
 before its newest row; one that has a row every day is late after one day without. A source without any row in the days
-looked at is late.
+looked at is late, however old its newest row is.
 
 All of it is as of the report date. A run by hand reports as of the newest complete day of the sessions, and so cannot
 tell that all sources of sessions stopped at once; a scheduled run reports as of the last day of its period, and can.
@@ -246,6 +246,7 @@ def source_health(
     counts = _counts(tables, seen, first_day, today)
     order = _ordered(tables, counts)
     changes = _newest_changes(tables, today)
+    newest = _newest_of_silent(tables, seen, order, counts, first_day, today)
     days: list[dict[str, Any]] = []
     sources: list[dict[str, Any]] = []
     for dimension, place, numbers in _series(counts, order, first_day, today):
@@ -256,7 +257,7 @@ def source_health(
             for day in range(max(_begin(numbers), 7 * weeks), len(numbers))
         ]
         days += own
-        freshness = _freshness(numbers, weeks, weeks_min)
+        freshness = _freshness(numbers, weeks, weeks_min, before=newest.get(order[place]))
         lately = {"unusual_days": sum(one["is_unusual"] is True for one in own[-RECENT_DAYS:])}
         change = {"newest_change": changes.get((kind, source)) if dimension == 0 else None}
         last = own[-1] if own else {"source_rows": 0, **dict.fromkeys(EXPECTED), "n": 0}
@@ -406,12 +407,15 @@ def _judged(numbers: Sequence[int], day: int, weeks: int, weeks_min: int, limit:
     }
 
 
-def _freshness(numbers: Sequence[int], weeks: int, weeks_min: int) -> dict[str, Any]:
-    """How old the newest row is, and whether that is longer than this source is used to be silent."""
+def _freshness(numbers: Sequence[int], weeks: int, weeks_min: int, before: int | None) -> dict[str, Any]:
+    """How old the newest row is, and whether that is longer than this source is used to be silent.
+
+    Days count from the first of `numbers`. Where none of them has a row, `before` is the newest day that has one.
+    """
     newest = max((day for day, number in enumerate(numbers) if number), default=None)
     if newest is None:
-        unknown = dict.fromkeys(("newest_day", "days_since_newest", "usual_silence_days"))
-        return {**unknown, "is_late": True}
+        since = None if before is None else len(numbers) - 1 - before
+        return {"newest_day": before, "days_since_newest": since, "usual_silence_days": None, "is_late": True}
     since = len(numbers) - 1 - newest
     begin = max(_begin(numbers), newest - 7 * weeks)
     found = {"newest_day": newest, "days_since_newest": since}
@@ -422,6 +426,18 @@ def _freshness(numbers: Sequence[int], weeks: int, weeks_min: int) -> dict[str, 
         silence = 0 if number else silence + 1
         longest = max(longest, silence)
     return {**found, "usual_silence_days": longest, "is_late": since > SILENCE_FACTOR * longest}
+
+
+def _newest_of_silent(
+    tables: Tables, seen: Observed, order: list[tuple[str, str]], counts: pd.DataFrame, first_day: int, today: int
+) -> dict[tuple[str, str], int]:
+    """The newest day with a row of the sources that have none in the days looked at, as days from `first_day`."""
+    silent = set(order) - set(zip(counts["kind"], counts[SOURCE], strict=True))
+    if not silent:
+        return {}
+    earlier = _counts(tables, replace(seen, dimensions=()), day_number(date.min), today)
+    days = earlier.groupby(["kind", SOURCE])["day"].max()
+    return {one: int(days[one]) - first_day for one in silent if one in days.index}
 
 
 def _newest_changes(tables: Tables, today: int) -> dict[tuple[str, str], int]:
@@ -463,7 +479,10 @@ def _later(day: int | None, first_day: int) -> int | None:
 def _warnings(one: dict[str, Any], as_of: date, first_day: int) -> Iterator[str]:
     """What to be careful about, in sentences."""
     if one["newest_day"] is None:
-        yield f"{one['source']}: no row since {np.datetime64(first_day, 'D')}."
+        yield f"{one['source']}: no row up to {as_of.isoformat()}."
+    elif one["is_late"] and one["usual_silence_days"] is None:
+        newest = np.datetime64(first_day + one["newest_day"], "D")
+        yield f"{one['source']}: no row since {newest}, for {one['days_since_newest']:,} days."
     elif one["is_late"]:
         yield (
             f"{one['source']}: no row for {one['days_since_newest']} days; in the weeks before it was never silent for "

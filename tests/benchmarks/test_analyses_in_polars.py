@@ -11,13 +11,14 @@ import pytest
 
 from benchmarks import analyses
 from benchmarks.analyses import DIMENSIONS
-from benchmarks.analyses_in_polars import PEERS_OF_ALL
+from benchmarks.analyses_in_polars import PEERS_OF_ALL, breakdown
+from benchmarks.analyses_in_polars.breakdown import OTHER
 from include import catalogue
 from include.pipeline.analyse import compute
 from include.schemas.reports import SHARED_FIELDS, ReportType
 from include.staging.snapshot import Snapshot
 
-# The values of a dimension column are fewer in the shop, and the rows of a report too, so the peers do not look.
+# The rows of a report are fewer in the shop, so the peers do not look.
 NO_CONSTANT = {"top_values", "most_rows"}
 # Nothing is set, so they have none.
 NOTHING_SET = {"step_window_days", "session_actions", "customer_actions"}
@@ -39,9 +40,19 @@ def numbers(frame: pd.DataFrame, analysis: str, report_type: ReportType) -> pd.D
     return shown.set_index(list(report_type.key)).sort_index()
 
 
-@pytest.mark.parametrize("dimensions", [(), DIMENSIONS], ids=["none", "two"])
+@pytest.mark.parametrize(
+    ("dimensions", "top_values"), [((), 25), (DIMENSIONS, 25), (DIMENSIONS, 2)], ids=["none", "two", "two with a rest"]
+)
 @pytest.mark.parametrize("analysis", sorted(PEERS_OF_ALL))
-def test_equal_numbers(small: tuple[Path, Snapshot], analysis: str, dimensions: tuple[str, ...]) -> None:
+def test_equal_numbers(
+    small: tuple[Path, Snapshot],
+    analysis: str,
+    dimensions: tuple[str, ...],
+    top_values: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(breakdown, "TOP_VALUES", top_values)
+    monkeypatch.setitem(catalogue.analysis(analysis).module.SETTINGS, "top_values", top_values)
     folder, snapshot = small
     as_of = snapshot.newest_complete_day()
     assert isinstance(as_of, date)
@@ -52,6 +63,8 @@ def test_equal_numbers(small: tuple[Path, Snapshot], analysis: str, dimensions: 
     }
     theirs = PEERS_OF_ALL[analysis](files, dimensions, as_of)
     assert set(theirs) == set(ours) - REPORTS_LEFT_OUT.get(analysis, set())
+    rest = {f"{name}: {OTHER}" for name in dimensions} if top_values == 2 else set()
+    assert rest <= {value for frame in theirs.values() for value in frame["dimension"]}
     for report_type in catalogue.analysis(analysis).module.REPORTS:
         if report_type.type not in theirs:
             continue
@@ -67,6 +80,7 @@ def test_equal_settings(analysis: str) -> None:
     peer = import_module(PEERS_OF_ALL[analysis].__module__)
     settings = catalogue.analysis(analysis).module.SETTINGS
     assert not any(settings[name] for name in NOTHING_SET & set(settings))
+    assert settings["top_values"] == breakdown.TOP_VALUES
     named = [name for name in settings if name not in NO_CONSTANT | NOTHING_SET]
     assert {name: getattr(peer, name.upper(), None) for name in named} == {name: settings[name] for name in named}
 

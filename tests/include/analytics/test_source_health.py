@@ -156,7 +156,26 @@ def test_sources_without_rows_are_shown_and_those_that_are_there_no_more_are_not
     assert report.rows["is_late"].astype(object).where(report.rows["is_late"].notna(), None).tolist() == [
         None, True, True,
     ]  # fmt: skip
-    assert report.warnings == ["none: no row since 2024-04-12.", "crm: no row since 2024-04-12."]
+    assert report.warnings == ["none: no row up to 2024-05-05.", "crm: no row up to 2024-05-05."]
+
+
+def test_of_sources_that_fell_silent_long_ago_the_newest_row_is_told() -> None:
+    # Ten days are shown and two weeks before them looked at: from 2024-04-12 on, 24 days. All but one end before.
+    sessions = [("new", 1), ("old", 40), ("old", 400)]
+    tables = tables_with(sessions, [("crm", 1_000), ("crm", 33)], [("web", 400), ("web", 40)])
+    tables = replace(tables, sources={"sessions": ("new", "old"), "customers": ("crm",), "basket": ("web",)})
+    report = source_health(tables, as_of=AS_OF, kept_days=10, weeks=2)["sources"]
+    days = [1, 40, 33, 40]
+    assert report.rows["source"].tolist() == ["new", "old", "crm", "web"]
+    assert report.rows["newest_day"].tolist() == [AS_OF - day * DAY for day in days]
+    assert report.rows["days_since_newest"].tolist() == days
+    assert report.rows["is_late"].tolist()[1:] == [True, True, True]
+    assert report.warnings == [
+        "old: no row since 2024-03-26, for 40 days.",
+        "crm: no row since 2024-04-02, for 33 days.",
+        "web: no row since 2024-03-26, for 40 days.",
+    ]
+    assert report.kpis["late_sources"] == 3.0
 
 
 def test_what_changed_after_the_report_date_is_not_known_yet() -> None:
