@@ -297,11 +297,7 @@ def funnels(
     columns = [ACTION_PREFIX + action for action in actions]
     seen = observed(tables, as_of=as_of, top_values=top_values, also=columns)
     visits = _sessions(seen, columns, tables.time_zone)
-    # What is counted by period is counted before it is repeated for each dimension column.
-    codes = [CODE + name for name in seen.dimensions]
-    with held(_counted(visits, codes, session_steps, tables.week_start)) as few:
-        table = by_dimension(few, tables.dimensions)
-        session_rows = _per_period(table, session_steps, tables, as_of, as_of_day=day_number(as_of))
+    session_rows = _per_period(visits, session_steps, tables, as_of, as_of_day=day_number(as_of))
     sessions_at = session_rows.rename(columns={"reached": "sessions"})
 
     there = [str(name) for name in tables.customers.columns]
@@ -313,11 +309,8 @@ def funnels(
     windows = Windows(day_number(as_of), window_days, dict(step_window_days or {}))
     with ExitStack() as stack:
         journey = Journey(tables, seen, windows, actions, stack)
-        few = stack.enter_context(
-            held(_counted(journey.table.mutate(entered=1), codes, journey.steps, tables.week_start))
-        )
-        table = by_dimension(few, tables.dimensions)
-        customers_at = _per_period(table, journey.steps, tables, as_of, as_of_day=day_number(as_of) - window_days)
+        until = day_number(as_of) - window_days
+        customers_at = _per_period(journey.table, journey.steps, tables, as_of, as_of_day=until)
         customers_at = customers_at.rename(columns={"reached": "customers"})
         conversion = _conversion(by_dimension(journey.table, tables.dimensions), journey, confidence_level)
         for name in of_customers:
@@ -380,9 +373,9 @@ def _unknown(setting: str, names: list[str], where: str, known: tuple[str, ...])
 
 
 def _sessions(seen: Observed, columns: list[str], zone: str) -> ir.Table:
-    """Sessions with day, hour, `depth` (the steps made in order), `did_<step number>` and `entered`, 1."""
+    """Sessions with day, hour, `depth` (the steps made in order), and `did_<step number>` from the second step on."""
     sessions = seen.sessions
-    did: list[Any] = [ibis.literal(True)]
+    did: list[Any] = []
     in_order: list[Any] = [ibis.literal(True)]
     latest = sessions.instant
     for name in columns:
@@ -405,18 +398,18 @@ def _sessions(seen: Observed, columns: list[str], zone: str) -> ir.Table:
         hour=sessions.hour.cast("int32"),
         depth=_depth(in_order),
         in_progress=ibis.literal(False),
-        entered=1,
-        **{f"did_{number}": one for number, one in enumerate(did, start=1)},
+        **{f"did_{number}": one for number, one in enumerate(did, start=2)},
     )
 
 
-def _counted(table: ir.Table, belongs: list[str], steps: tuple[str, ...], week_start: str) -> ir.Table:
-    """Rows that differ in nothing but their number as one: `entered` and `did_<step number>` are sums."""
-    measures = {
-        name: table[name].sum().cast("int64") for name in ("entered", *(f"did_{one + 1}" for one in range(len(steps))))
-    }
-    counted = table.group_by([*belongs, "day", "hour", "depth", "in_progress"]).agg(**measures)
-    return counted.mutate(**{str(name): number for name, number in numbered(date_of(counted.day), week_start).items()})
+def _counted(table: ir.Table, period: str, steps: tuple[str, ...], dimensions: tuple[str, ...]) -> ir.Table:
+    """How many rows differ in nothing but what they did, as `entered`, and how many of them did each later step.
+
+    `period` is the column of the days or that of the hours.
+    """
+    did = {f"did_{number}": table[f"did_{number}"].sum().cast("int64") for number in range(2, len(steps) + 1)}
+    belongs = [*(CODE + name for name in dimensions), period, "depth", "in_progress"]
+    return table.group_by(belongs).agg(entered=table.count(), **did)
 
 
 def _depth(in_order: list[Any]) -> Any:
@@ -429,8 +422,8 @@ class Journey:
     """Every customer's way through the funnel, as a table of the engine that lives as long as `stack`.
 
     Columns: client_code, day and hour (of the download), reached_<n> (the instant of step n, missing where
-    not made in order and in time), did_<n>, depth, deadline, in_progress, is_early, and the dimension codes of the
-    first session.
+    not made in order and in time), did_<n> from the second step on, depth, deadline, in_progress, is_early, and the
+    dimension codes of the first session.
     """
 
     def __init__(
@@ -459,7 +452,6 @@ class Journey:
             day=arrived.entry.epoch_days().cast("int32"),
             hour=hour_of(arrived.entered, self.zone),
             reached_1=arrived.entered,
-            did_1=True,
         ).drop("entry")
         table = table.mutate(reached_day_1=table.day)
         self.steps: tuple[str, ...] = ("download",)
@@ -583,64 +575,44 @@ def _per_period(
 ) -> pd.DataFrame:
     """One row per dimension, granularity, period (or hour) and step: reached, entered, previous, in_progress, ….
 
-    A row of `table` stands for `entered` sessions or customers. Periods that end by the day `as_of_day` are complete.
-    `place` orders the periods.
+    A row of `table` is a session or a customer. Periods that end by the day `as_of_day` are complete. `place` orders
+    the periods.
     """
-    every = range(1, len(steps) + 1)
+    summed = _summed(table, steps, tables, as_of_day)
+
+    def found_by(period: str) -> pd.DataFrame:
+        return summed[summed["granularity"] == period].drop(columns="granularity").astype("int64")
+
     parts: list[pd.DataFrame] = []
-    with held(_counted(table, ["dimension"], steps, tables.week_start)) as few:
-        measures: dict[str, Any] = {}
-        for number in every:
-            measures[f"reached_{number}"] = ibis.ifelse(few.depth >= number, few.entered, 0)
-            waits = few.in_progress & (few.depth == number - 1)
-            measures[f"in_progress_{number}"] = ibis.ifelse(waits, few.entered, 0)
-            measures[f"in_any_order_{number}"] = few[f"did_{number}"]
-        measured = few.mutate(**measures)
-        # One statement for all of them: building a statement takes longer than summing these few rows.
-        wide = ibis.union(
-            *(
-                rows.select("dimension", *measures, granularity=ibis.literal(name), period=rows[name].cast("int32"))
-                for name, rows in (
-                    *((granularity, measured) for granularity in GRANULARITIES),
-                    ("hour", measured.filter(measured.day <= as_of_day)),
-                )
-            )
-        )
-        sums = {name: wide[name].sum().cast("int64") for name in measures}
-        summed = result(wide.group_by(["dimension", "granularity", "period"]).agg(**sums))
-
-        def found_by(period: str) -> pd.DataFrame:
-            return summed[summed["granularity"] == period].drop(columns="granularity").astype("int64")
-
-        for granularity in GRANULARITIES:
-            found = found_by(granularity)
-            first = found.groupby("dimension")["period"].min()
-            full = calendar(first, period_of(as_of, granularity, tables.week_start)).astype("int64")
-            full = full.merge(found, how="left", on=["dimension", "period"]).fillna(0).astype("int64")
-            days = first_days(full["period"], granularity, tables.week_start)
-            parts.append(
-                full.assign(
-                    granularity=granularity,
-                    place=full["period"],
-                    is_complete=are_complete(full["period"], granularity, tables.week_start, _date(as_of_day)),
-                    period=as_dates(days),
-                )
-            )
-            if granularity == "day":
-                lengths = (as_of_day + 1 - first[first <= as_of_day]).astype("int64")
-        hours = pd.MultiIndex.from_product([lengths.index, range(24)], names=["dimension", "period"])
-        full = hours.to_frame(index=False).merge(found_by("hour"), how="left", on=["dimension", "period"]).fillna(0)
-        full = full.astype("int64")
+    for granularity in GRANULARITIES:
+        found = found_by(granularity)
+        first = found.groupby("dimension")["period"].min()
+        full = calendar(first, period_of(as_of, granularity, tables.week_start)).astype("int64")
+        full = full.merge(found, how="left", on=["dimension", "period"]).fillna(0).astype("int64")
+        days = first_days(full["period"], granularity, tables.week_start)
         parts.append(
             full.assign(
-                granularity="hour",
+                granularity=granularity,
                 place=full["period"],
-                hour_of_day=full["period"],
-                is_complete=True,
-                n=full["dimension"].map(lengths),
-                period=pd.Series(None, index=full.index, dtype=object),
+                is_complete=are_complete(full["period"], granularity, tables.week_start, _date(as_of_day)),
+                period=as_dates(days),
             )
         )
+        if granularity == "day":
+            lengths = (as_of_day + 1 - first[first <= as_of_day]).astype("int64")
+    hours = pd.MultiIndex.from_product([lengths.index, range(24)], names=["dimension", "period"])
+    full = hours.to_frame(index=False).merge(found_by("hour"), how="left", on=["dimension", "period"]).fillna(0)
+    full = full.astype("int64")
+    parts.append(
+        full.assign(
+            granularity="hour",
+            place=full["period"],
+            hour_of_day=full["period"],
+            is_complete=True,
+            n=full["dimension"].map(lengths),
+            period=pd.Series(None, index=full.index, dtype=object),
+        )
+    )
     wide_rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     for name in ("hour_of_day", "n"):
         known = wide_rows[name] if name in wide_rows else pd.Series(np.nan, index=wide_rows.index)
@@ -659,10 +631,44 @@ def _per_period(
                 else pd.Series(pd.NA, index=wide_rows.index, dtype="Int64"),
                 entered=wide_rows["reached_1"],
             )
-            for number in every
+            for number in range(1, len(steps) + 1)
         ],
         ignore_index=True,
     )
+
+
+def _summed(table: ir.Table, steps: tuple[str, ...], tables: Tables, as_of_day: int) -> pd.DataFrame:
+    """dimension, granularity, period, and of each step by its number reached_…, in_progress_… and in_any_order_….
+
+    Hours, whose granularity is `hour`, are those of the days up to `as_of_day`.
+    """
+    until = table.filter(table.day <= as_of_day)
+    # They are counted before they are repeated for each dimension column. Days and hours at once would be too many.
+    with (
+        held(_counted(table, "day", steps, tables.dimensions)) as of_days,
+        held(_counted(until, "hour", steps, tables.dimensions)) as of_hours,
+    ):
+        of_each: dict[str, tuple[ir.Table, Any]] = {
+            **{name: (of_days, number) for name, number in numbered(date_of(of_days.day), tables.week_start).items()},
+            "hour": (of_hours, of_hours.hour),
+        }
+        kept = [name for name in of_days.columns if name != "day"]
+        # One statement for all of them: building a statement takes longer than summing these few rows.
+        few = ibis.union(
+            *(
+                rows.select(*kept, granularity=ibis.literal(name), period=period.cast("int32"))
+                for name, (rows, period) in of_each.items()
+            )
+        )
+        wide = by_dimension(few, tables.dimensions)
+        sums: dict[str, Any] = {}
+        for number in range(1, len(steps) + 1):
+            waits = wide.in_progress & (wide.depth == number - 1)
+            sums[f"reached_{number}"] = ibis.ifelse(wide.depth >= number, wide.entered, 0).sum().cast("int64")
+            sums[f"in_progress_{number}"] = ibis.ifelse(waits, wide.entered, 0).sum().cast("int64")
+            did = wide.entered if number == 1 else wide[f"did_{number}"]
+            sums[f"in_any_order_{number}"] = did.sum().cast("int64")
+        return result(wide.group_by(["dimension", "granularity", "period"]).agg(**sums))
 
 
 def _with_rates(
