@@ -124,7 +124,9 @@ def extract_rows(
                 progress.advance(done.batch.read)
         found.files = parts.finish()
     for rule, examples in found.examples.items():
-        log.warning("%s: %s rows broke %s, such as: %s", name, f"{found.by_rule[rule]:,}", rule, "; ".join(examples))
+        log.warning(
+            "%s: rows that broke %s: %s, such as: %s", name, rule, f"{found.by_rule[rule]:,}", "; ".join(examples)
+        )
     return found
 
 

@@ -268,7 +268,7 @@ def _quarantine_removed(
     cursor.close()
     for name in sentences.keys() & examples.keys():
         log.warning(
-            "%s: %s rows broke %s, such as: %s", source.name, f"{counts[name]:,}", name, "; ".join(examples[name])
+            "%s: rows that broke %s: %s, such as: %s", source.name, name, f"{counts[name]:,}", "; ".join(examples[name])
         )
     return replace(
         extracted,
