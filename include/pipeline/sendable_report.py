@@ -108,23 +108,34 @@ def _folders() -> list[ObjectStoragePath]:
 
 
 def _send_once(context: Context, run: Run, report: Report, content: bytes, as_of: str, file: str) -> list[str]:
-    """Send to those recipients whom this run has not sent to before; all whom it has sent to."""
+    """Send to those recipients whom this run has not sent to before; all whom it has sent to.
+
+    Each gets a mail of its own: who is refused keeps it from nobody else, and nobody is told who else gets it.
+    """
     note = run.folder / SENT
-    before: list[str] = json.loads(note.read_text()) if note.exists() else []
-    waiting = [one for one in configs.REPORT_RECIPIENTS if one not in before]
+    sent: list[str] = json.loads(note.read_text()) if note.exists() else []
+    waiting = [one for one in configs.REPORT_RECIPIENTS if one not in sent]
     if not waiting:
-        if before:
+        if sent:
             log.info("This run has sent the report already; delete %s and clear the task to send it again.", note)
-        return before
-    _send(context, waiting, report, content, as_of, file)
-    everybody = [*before, *waiting]
-    with written_aside(note) as scratch:
-        scratch.write_text(json.dumps(everybody), encoding="utf-8")
-    log.info("Sent to %d recipients", len(waiting))
-    return everybody
+        return sent
+    refused: dict[str, tuple[int, bytes]] = {}
+    for recipient in waiting:
+        try:
+            _send(context, recipient, report, content, as_of, file)
+        except smtplib.SMTPRecipientsRefused as problem:
+            refused |= problem.recipients
+            continue
+        sent.append(recipient)
+        with written_aside(note) as scratch:
+            scratch.write_text(json.dumps(sent), encoding="utf-8")
+    log.info("Sent to %d of %d recipients", len(waiting) - len(refused), len(waiting))
+    if refused:
+        raise _mail_problem(smtplib.SMTPRecipientsRefused(refused), file)
+    return sent
 
 
-def _send(context: Context, recipients: list[str], report: Report, content: bytes, as_of: str, file: str) -> None:
+def _send(context: Context, recipient: str, report: Report, content: bytes, as_of: str, file: str) -> None:
     from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 
     with TemporaryDirectory(prefix="report-", dir=_temporary_folder()) as folder:
@@ -137,7 +148,7 @@ def _send(context: Context, recipients: list[str], report: Report, content: byte
             "report_file": str(attached),
         }
         notifier = SmtpNotifier(
-            to=recipients,
+            to=recipient,
             subject="{{ report_subject }}",
             html_content="{{ report_text }}",
             files=["{{ report_file }}"],
@@ -145,6 +156,8 @@ def _send(context: Context, recipients: list[str], report: Report, content: byte
         )
         try:
             notifier(cast("Context", {**context, **told}))
+        except smtplib.SMTPRecipientsRefused:
+            raise
         except Exception as problem:  # whatever the provider raises
             raise _mail_problem(problem, file) from None
 
@@ -158,7 +171,7 @@ def _temporary_folder() -> Path:
 def _mail_problem(problem: Exception, file: str) -> MailProblem:
     """One sentence; never what a login was answered with."""
     connection = f"the Airflow connection `{configs.SMTP_CONN_ID}`"
-    retry = False
+    retry, to_some = False, ""
     match problem:
         case smtplib.SMTPAuthenticationError():
             reason = f"the server refused the login ({problem.smtp_code}); check login and password of {connection}"
@@ -166,8 +179,9 @@ def _mail_problem(problem: Exception, file: str) -> MailProblem:
             refused = "; ".join(
                 f"{one}: {code} {_one_line(text)}" for one, (code, text) in sorted(problem.recipients.items())
             )
-            reason = f"the server refused every recipient ({refused}); check REPORT_RECIPIENTS"
+            reason = f"the server refused {refused}; check REPORT_RECIPIENTS"
             retry = all(400 <= code < 500 for code, _ in problem.recipients.values())
+            to_some = f" to {len(problem.recipients)} of {len(configs.REPORT_RECIPIENTS)} recipients"
         case smtplib.SMTPResponseException():
             reason = (
                 f"the server answered {problem.smtp_code} {_one_line(problem.smtp_error)}; check {connection} and "
@@ -181,7 +195,7 @@ def _mail_problem(problem: Exception, file: str) -> MailProblem:
         case _:
             reason = f"{_one_line(str(problem)).rstrip('.')}; check {connection}"
     return MailProblem(
-        f"The report is written, but could not be mailed: {reason}, then clear this task. The file is {file}.",
+        f"The report is written, but could not be mailed{to_some}: {reason}, then clear this task. The file is {file}.",
         retry=retry,
     )
 

@@ -63,19 +63,22 @@ def elasticsearch_url(node_url: str) -> str:
 class Mailbox:
     """What a mail server does: it keeps the mails, unless it is told to refuse."""
 
-    refuses_recipients: str = ""
+    refuses_recipients: dict[str, str] = field(default_factory=dict)
     refuses_mails: str = ""
+    refuses_mails_after: int | None = None
     mails: list[tuple[list[str], EmailMessage]] = field(default_factory=list)
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
-        if self.refuses_recipients:
-            return self.refuses_recipients
+        if address in self.refuses_recipients:
+            return self.refuses_recipients[address]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         if self.refuses_mails:
             return self.refuses_mails
+        if self.refuses_mails_after == len(self.mails):
+            return "451 busy"
         mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
         assert isinstance(mail, EmailMessage)
         self.mails.append((list(envelope.rcpt_tos), mail))
@@ -113,7 +116,7 @@ def refused(*, retried: bool) -> str:
         write_report(CONTEXT, PUBLISHED)
     assert isinstance(caught.value, AirflowFailException) is not retried
     said = str(caught.value)
-    assert said.startswith("The report is written, but could not be mailed: ")
+    assert said.startswith("The report is written, but could not be mailed")
     assert "\n" not in said
     assert latest_report() is not None
     return said
@@ -136,8 +139,9 @@ def test_it_is_written_and_a_repeat_writes_the_same(settings: None, monkeypatch:
 
 def test_it_reaches_the_recipients_once(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
     assert write_report(CONTEXT, PUBLISHED)["sent_to"] == 2
-    [(recipients, mail)] = mailbox.mails
-    assert recipients == ["ann@example.org", "bob@example.org"]
+    (recipients, mail), (others, _) = mailbox.mails
+    assert (recipients, others) == (["ann@example.org"], ["bob@example.org"])
+    assert mail["To"] == "ann@example.org"
     assert (mail["Subject"], mail["From"]) == (f"Customer analytics, {AS_OF}", "shop@example.org")
     [attached] = mail.iter_attachments()
     assert attached.get_filename() == f"customer-analytics-{AS_OF}.html"
@@ -147,12 +151,12 @@ def test_it_reaches_the_recipients_once(mailbox: Mailbox, monkeypatch: pytest.Mo
     assert "Orders, last 7 days: 93 (+97.9% on the period before)" in body.get_content()
 
     write_report(context_of("write_report", try_number=2), PUBLISHED)
-    assert len(mailbox.mails) == 1
+    assert len(mailbox.mails) == 2
     monkeypatch.setattr(configs, "REPORT_RECIPIENTS", ("bob@example.org", "eve@example.org"))
     assert write_report(CONTEXT, PUBLISHED)["sent_to"] == 3
-    assert mailbox.mails[1][0] == ["eve@example.org"]
+    assert mailbox.mails[2][0] == ["eve@example.org"]
     write_report(context_of("write_report", "another run"), PUBLISHED)
-    assert mailbox.mails[2][0] == ["bob@example.org", "eve@example.org"]
+    assert [recipients for recipients, _ in mailbox.mails[3:]] == [["bob@example.org"], ["eve@example.org"]]
     assert not list(Path(configs.TEMPORARY_DIR).glob("report-*"))
 
 
@@ -161,7 +165,7 @@ def test_names_from_the_data_are_no_templates(
 ) -> None:
     monkeypatch.setattr("include.pipeline.sendable_report.mail_text", lambda *_: "<p>{{ ti.task_id }} {% if %}</p>")
     write_report(CONTEXT, PUBLISHED)
-    [(_, mail)] = mailbox.mails
+    (_, mail), _ = mailbox.mails
     body = mail.get_body(("html",))
     assert body is not None
     assert body.get_content().strip() == "<p>{{ ti.task_id }} {% if %}</p>"
@@ -176,12 +180,31 @@ def test_a_mail_that_is_refused_is_said_and_sent_by_the_next_try(mailbox: Mailbo
     mailbox.refuses_mails = "451 busy"
     assert "the server answered 451 busy" in refused(retried=True)
     mailbox.refuses_mails = ""
-    mailbox.refuses_recipients = "550 no such mailbox"
+    mailbox.refuses_recipients = dict.fromkeys(("ann@example.org", "bob@example.org"), "550 no such mailbox")
     said = refused(retried=False)
+    assert "could not be mailed to 2 of 2 recipients: the server refused " in said
     assert "ann@example.org: 550 no such mailbox; bob@example.org: 550 no such mailbox" in said
-    mailbox.refuses_recipients = ""
     assert mailbox.mails == []
+    mailbox.refuses_recipients = {}
     assert write_report(CONTEXT, PUBLISHED)["sent_to"] == 2
+
+
+def test_who_is_refused_is_named_and_the_others_have_it_once(mailbox: Mailbox) -> None:
+    mailbox.refuses_recipients = {"ann@example.org": "450 mailbox is full"}
+    said = refused(retried=True)
+    assert "could not be mailed to 1 of 2 recipients: the server refused ann@example.org: 450 mailbox is full;" in said
+    assert [recipients for recipients, _ in mailbox.mails] == [["bob@example.org"]]
+    mailbox.refuses_recipients = {}
+    assert write_report(context_of("write_report", try_number=2), PUBLISHED)["sent_to"] == 2
+    assert [recipients for recipients, _ in mailbox.mails] == [["bob@example.org"], ["ann@example.org"]]
+
+
+def test_a_try_that_ends_between_two_mails_sends_none_twice(mailbox: Mailbox) -> None:
+    mailbox.refuses_mails_after = 1
+    assert "the server answered 451 busy" in refused(retried=True)
+    mailbox.refuses_mails_after = None
+    assert write_report(context_of("write_report", try_number=2), PUBLISHED)["sent_to"] == 2
+    assert [recipients for recipients, _ in mailbox.mails] == [["ann@example.org"], ["bob@example.org"]]
 
 
 def test_a_server_or_connection_that_is_not_there(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
