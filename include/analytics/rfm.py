@@ -61,7 +61,7 @@ SCORES = (
     "rfm_segment",
 )
 NOT_YET = "(not yet a customer)"
-SUMS = ["customers", "orders", "recency_total", "monetary_units", "revenue_units"]
+SUMS = ["customers", "orders", "recency_total", "monetary_units", "revenue_units"]  # what is known of a cell of scores
 UNITS = 10_000  # of money in one unit of currency: amounts have four decimals
 GRID = 5  # the segments are defined on a grid of five by five
 
