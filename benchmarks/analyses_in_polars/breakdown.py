@@ -13,7 +13,6 @@ from benchmarks.analyses_peers import EVERY, Files, label, period_number
 
 __all__ = ["EVERY", "Files", "calendar", "collected", "label", "period_number", "rate", "ratio", "repeated", "sessions"]
 
-
 TOP_VALUES = 25
 OTHER = "(other)"
 

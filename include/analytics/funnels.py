@@ -781,21 +781,22 @@ def _durations(table: ir.Table, journey: Journey) -> pd.DataFrame:
         last_not_made=start_of_day(last_day + 1, journey.zone),
         is_over=table.day + windows.entry_days <= windows.as_of_day,
     )
+    later = [number for number, step in enumerate(journey.steps[1:], start=2) if step not in journey.untimed]
+    pairs = [(number, since) for number in later for since in sorted({1, number - 1})]
     parts = []
-    for number, step in enumerate(journey.steps, start=1):
-        for since in sorted({1, number - 1} if number > 1 and step not in journey.untimed else ()):
-            is_event = known.depth >= number
-            until = ibis.ifelse(is_event, known[f"reached_{number}"], known.last_not_made)
-            parts.append(
-                known.filter(known.depth >= since).select(
-                    "dimension",
-                    "is_over",
-                    step_number=ibis.literal(number, "int32"),
-                    since=ibis.literal(since, "int32"),
-                    is_event=is_event,
-                    microseconds=until.delta(known[f"reached_{since}"], unit="microsecond"),
-                )
+    for number, since in pairs:
+        is_event = known.depth >= number
+        until = ibis.ifelse(is_event, known[f"reached_{number}"], known.last_not_made)
+        parts.append(
+            known.filter(known.depth >= since).select(
+                "dimension",
+                "is_over",
+                step_number=ibis.literal(number, "int32"),
+                since=ibis.literal(since, "int32"),
+                is_event=is_event,
+                microseconds=until.delta(known[f"reached_{since}"], unit="microsecond"),
             )
+        )
     took = ibis.union(*parts)
     return result(
         took.group_by("dimension", "step_number", "since", "is_event", minutes=took.microseconds // MINUTE).agg(

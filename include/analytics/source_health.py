@@ -481,7 +481,7 @@ def _warnings(one: dict[str, Any], as_of: date, first_day: int) -> Iterator[str]
     if one["newest_day"] is None:
         yield f"{one['source']}: no row up to {as_of.isoformat()}."
     elif one["is_late"] and one["usual_silence_days"] is None:
-        newest = np.datetime64(first_day + one["newest_day"], "D")
+        newest = np.datetime64(_later(one["newest_day"], first_day), "D")
         yield f"{one['source']}: no row since {newest}, for {one['days_since_newest']:,} days."
     elif one["is_late"]:
         yield (

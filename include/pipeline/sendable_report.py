@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import logging
 import smtplib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -120,46 +122,52 @@ def _send_once(context: Context, run: Run, report: Report, content: bytes, as_of
             log.info("This run has sent the report already; delete %s and clear the task to send it again.", note)
         return sent
     refused: dict[str, tuple[int, bytes]] = {}
-    for recipient in waiting:
-        try:
-            _send(context, recipient, report, content, as_of, file)
-        except smtplib.SMTPRecipientsRefused as problem:
-            refused |= problem.recipients
-            continue
-        sent.append(recipient)
-        with written_aside(note) as scratch:
-            scratch.write_text(json.dumps(sent), encoding="utf-8")
+    with _attached(report, content, as_of) as told:
+        for recipient in waiting:
+            try:
+                _send(cast("Context", {**context, **told}), recipient, file)
+            except smtplib.SMTPRecipientsRefused as problem:
+                refused |= problem.recipients
+                continue
+            sent.append(recipient)
+            with written_aside(note) as scratch:
+                scratch.write_text(json.dumps(sent), encoding="utf-8")
     log.info("Sent to %d of %d recipients", len(waiting) - len(refused), len(waiting))
     if refused:
         raise _mail_problem(smtplib.SMTPRecipientsRefused(refused), file)
     return sent
 
 
-def _send(context: Context, recipient: str, report: Report, content: bytes, as_of: str, file: str) -> None:
-    from airflow.providers.smtp.notifications.smtp import SmtpNotifier
-
+@contextmanager
+def _attached(report: Report, content: bytes, as_of: str) -> Iterator[dict[str, str]]:
+    """What the mails say and attach, for the context: there what comes from the data is no template."""
     with TemporaryDirectory(prefix="report-", dir=_temporary_folder()) as folder:
         attached = Path(folder) / f"customer-analytics-{as_of}.html"
         attached.write_bytes(content)
-        # The arguments are templates. What comes from the data goes in through the context, so that it is no template.
-        told = {
+        yield {
             "report_subject": f"Customer analytics, {as_of}",
             "report_text": mail_text(report, attached.name),
             "report_file": str(attached),
         }
-        notifier = SmtpNotifier(
-            to=recipient,
-            subject="{{ report_subject }}",
-            html_content="{{ report_text }}",
-            files=["{{ report_file }}"],
-            smtp_conn_id=configs.SMTP_CONN_ID,
-        )
-        try:
-            notifier(cast("Context", {**context, **told}))
-        except smtplib.SMTPRecipientsRefused:
-            raise
-        except Exception as problem:  # whatever the provider raises
-            raise _mail_problem(problem, file) from None
+
+
+def _send(context: Context, recipient: str, file: str) -> None:
+    """Mail what `_attached` put into the context. Raises `SMTPRecipientsRefused`, and `MailProblem` for all else."""
+    from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+
+    notifier = SmtpNotifier(
+        to=recipient,
+        subject="{{ report_subject }}",
+        html_content="{{ report_text }}",
+        files=["{{ report_file }}"],
+        smtp_conn_id=configs.SMTP_CONN_ID,
+    )
+    try:
+        notifier(context)
+    except smtplib.SMTPRecipientsRefused:
+        raise
+    except Exception as problem:  # whatever the provider raises
+        raise _mail_problem(problem, file) from None
 
 
 def _temporary_folder() -> Path:
